@@ -1,0 +1,59 @@
+# The gates. Each sets up what it needs and does nothing twice; `make` alone lists them.
+.DEFAULT_GOAL := help
+.PHONY: help setup engine lint unit contract check sanity integration test test-long bench host-command clean
+MAKEFLAGS += --no-print-directory
+
+PYTHON_BIN := build/venv/bin
+# Nothing that a tool caches or an unlucky plug-in finds comes from outside this checkout.
+export PATH := $(CURDIR)/$(PYTHON_BIN):$(PATH)
+export PYTHONPYCACHEPREFIX := $(CURDIR)/build/cache/pyc
+export ANSIBLE_HOME := $(CURDIR)/build/ansible-home
+export PYTHONPATH :=
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+setup: ## the venv in build/venv, with the newest Python at hand
+	@tools/setup-venv
+
+engine: ## a Docker engine and what the tests need, from Debian's packages (needs root)
+	@tools/setup-engine
+
+lint: setup ## ruff, mypy, yamllint, ansible-lint, shellcheck, changelog fragments
+	ruff check
+	ruff format --check
+	mypy -p ansible_collections.modelyard.platform.plugins
+	mypy tests/support tests/benchmark tests/contract tests/integration/conftest.py tools/*.py
+	yamllint --strict .
+	shellcheck $$(grep -lE '^#!/(bin/sh|bin/bash|usr/bin/env bash)' tools/* .ci/*)
+	antsibull-changelog lint
+	ansible-lint --offline
+
+unit: setup ## unit tests: no engine, no root
+	pytest tests/unit
+
+contract: setup ## what must be true of the tree as a whole
+	pytest tests/contract
+
+check: lint unit contract ## all of the above; no engine, below 2 minutes
+
+sanity: setup ## ansible-test sanity, without ignore files
+	python tools/sanity.py
+
+integration: setup engine ## the modules on the system's Python against a real engine
+	pytest tests/integration -m 'not long'
+
+# The engine before sanity: with it comes the system's Python, on which sanity compiles and imports what runs on hosts.
+test: check engine sanity integration ## all tests
+
+test-long: setup engine ## many kills, disks and engines that fail; its last result is in docs/long-tests.md
+	pytest tests/integration -m long
+
+bench: setup engine ## figures beside stock modules and plain Compose: table and build/benchmark.json
+	PYTHONPATH=tests:build/collections python -m benchmark
+
+host-command: setup ## the command for hosts, from the modules' own code: build/modelyard
+	python tools/build_host_command.py
+
+clean: ## remove what the gates made in this checkout; images and the engine stay
+	rm -rf build .ansible tests/output

@@ -1,0 +1,456 @@
+# Copyright: modelyard.platform contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One plan being carried out, phase by phase; :mod:`apply` says in which order and what follows a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from .._errors import PlatformError
+from .._files import ensure_directory, write_atomically
+from .._run import Run
+from .cli import RunningUp
+from .containers import remove_container, start_container, stop_container
+from .contents import source_values
+from .desired import DesiredService, Reload
+from .gate import Gate, refuse_failed
+from .host import read_default_mtu
+from .observe import (
+    Observed,
+    ObservedContainer,
+    list_containers,
+    observe,
+)
+from .plan import dependents_of
+from .ports import published_ports
+from .prepare import Host, Prepared, current_names, edge_file
+from .project import Migration
+from .project_files import compare_files, write_files
+from .project_images import ensure_images
+from .record import prune_releases, record_release
+from .release import Release, ReleaseStore
+from .surroundings import make_shared_networks, remove_network
+from .swap import Swap, reopen, swap_start_first
+from .verdict import Verdict
+
+OnFailure = Literal["rollback", "keep"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to apply. ``lock`` is the descriptor that children inherit."""
+
+    wait_seconds: float
+    pull: str
+    on_failure: OnFailure
+    keep_releases: int
+    lock: int
+    run: Run
+
+
+class Job:
+    """One plan being carried out."""
+
+    def __init__(self, host: Host, prepared: Prepared, settings: Settings, store: ReleaseStore) -> None:
+        self._host = host
+        self._prepared = prepared
+        self._settings = settings
+        self._store = store
+        self._services = prepared.target.services
+        self._steps = prepared.plan.steps
+        #: How updates without a gap went, a sentence each.
+        self.notes: list[str] = []
+
+    def carry_out(self, release: Release) -> Release:
+        self._unblock()
+        if not self._is_migrated():
+            self._keep_content(release)
+            self.restore_databases()
+        release = self._dump_databases(release)
+        self._go_back_over_migrations()
+        self.change_containers()
+        done = replace(release, notes=tuple(self.notes))
+        done = record_release(self._host, self._prepared, self._store, done)
+        return replace(done, notes=(*done.notes, *self._prune()))
+
+    def _prune(self) -> list[str]:
+        """Give up old releases. The new one serves by now, so what goes wrong here is no failure of it."""
+        try:
+            prune_releases(self._host, self._store, self._settings.keep_releases)
+        except (PlatformError, OSError) as error:
+            return [f"old releases were not pruned: {error}"]
+        return []
+
+    def change_containers(self) -> None:
+        """Bring files, networks and containers to the target, and wait until all are what they should be."""
+        target = self._prepared.target
+        write_files(self._prepared.files)
+        make_shared_networks(
+            self._host.engine,
+            self._prepared.surroundings.missing,
+            directory=self._host.site.directory,
+            mtu=read_default_mtu(),
+        )
+        self._remove_changed_networks()
+        with Gate(self._host.engine, target.name, self._host.site) as gate:
+            self._remove(in_the_way=True)
+            self._up(gate)
+            self._reload()
+            self._swap(gate)
+            self._gate(gate, {name: service for name, service in self._services.items() if service.scale})
+            self._remove(in_the_way=False)
+        self._route(None)
+
+    def ensure_images(self) -> None:
+        """Have every image that the plan needs; touches no container."""
+        needed = {
+            name: replace(self._services[name], image=self._image(name))
+            for name in self._prepared.plan.services("create", "recreate")
+        }
+        ensure_images(
+            self._host.engine,
+            self._host.compose,
+            self._settings.run,
+            self._model(),
+            needed,
+            # What comes back is what was kept: the source on disk is another one by now.
+            build=None if self._prepared.rolled_back_to is not None else self._outdated_builds(),
+            pull=self._settings.pull,
+            inherit=(self._settings.lock,),
+        )
+
+    def _outdated_builds(self) -> list[str]:
+        """Return the services to build although their image may be here: its source changed, or its tag moved."""
+        previous = self._prepared.recorded.services
+        return [
+            name
+            for name in self._prepared.plan.services("create", "recreate")
+            if self._services[name].builds
+            and (
+                any(reason.code == "image" for reason in self._steps[name].reasons)
+                or name not in previous
+                or previous[name].contents.get("build context") != self._services[name].contents.get("build context")
+            )
+        ]
+
+    def restore_databases(self) -> None:
+        """Give databases back what a failed or interrupted migration changed."""
+        pending = self._store.progress().restore
+        if not pending:
+            return
+        from .migration import migration_from_record, restore_database
+
+        self.stop_database_users()
+        for record in pending:
+            migration, path = migration_from_record(record)
+            self._ensure_running(migration.project, migration.service)
+            restore_database(self._host.engine, migration, path)
+        self._store.save_progress(replace(self._store.progress(), restore=()))
+
+    def _keep_content(self, release: Release) -> None:
+        """Dump what databases hold before an older dump takes its place: somebody may have used them since."""
+        pending = self._store.progress().restore
+        if not pending:
+            return
+        from .migration import dump_database, migration_from_record
+
+        self.stop_database_users()
+        folder = f"{self._store.path(release.number)}/before-restore"
+        ensure_directory(folder, mode=0o700)
+        for record in pending:
+            migration = migration_from_record(record)[0]
+            self._ensure_running(migration.project, migration.service)
+            dump_database(self._host.engine, migration, folder)
+
+    def stop_database_users(self) -> None:
+        """Stop what uses the databases that are about to get their dumps back.
+
+        The containers of their migrations go: one that has ended well would tell the next run that all is migrated.
+        """
+        for record in self._store.progress().restore:
+            migration, *users = record["users"].split(",")
+            self._remove_containers(self._observe().of(migration))
+            self._stop(users)
+
+    def _image(self, name: str) -> str:
+        return self._prepared.images.get(name, self._services[name].image)
+
+    def _model(self) -> dict[str, Any]:
+        """Return the model as Compose gets it: secrets in place, images of a release that comes back by kept tag."""
+        model = self._prepared.secrets.resolve_model(self._prepared.target.model)
+        for name, image in self._prepared.images.items():
+            model["services"][name]["image"] = image
+        return model
+
+    def _migrators(self) -> list[str]:
+        return [name for name, service in self._services.items() if service.extras.migrates is not None]
+
+    def _is_migrated(self) -> bool:
+        """Whether every migration of this very target has run to its end."""
+        migrators = self._migrators()
+        return bool(migrators) and all(self._steps[name].action == "none" for name in migrators)
+
+    def _dump_databases(self, release: Release) -> Release:
+        """Dump the databases that are about to change, with everybody who may write to them stopped."""
+        due = self._changing_databases()
+        if not due:
+            return release
+        from .migration import dump_database, migration_to_record
+
+        records = []
+        for migration, users in due.items():
+            self._stop(users)
+            self._ensure_running(migration.project, migration.service)
+            path = dump_database(self._host.engine, migration, self._store.path(release.number))
+            if path:
+                records.append({**migration_to_record(migration, path), "users": ",".join(users)})
+        if records:
+            self._store.save_progress(replace(self._store.progress(), restore=tuple(records)))
+        return replace(release, dumps=tuple(records))
+
+    def _changing_databases(self) -> dict[Migration, list[str]]:
+        """Return the databases that a migration changes, or that get an old dump back, with their users."""
+        due = {}
+        for name in self._migrators():
+            migration = self._services[name].extras.migrates
+            if migration and self._steps[name].action in ("create", "recreate", "start"):
+                due[migration] = [name, *dependents_of(name, self._services)]
+        if self._prepared.dumps:
+            from .migration import migration_from_record
+
+            for dump in self._prepared.dumps:
+                users = due.setdefault(migration_from_record(dump)[0], [])
+                users += [user for user in dump["users"].split(",") if user not in users]
+        return due
+
+    def _go_back_over_migrations(self) -> None:
+        """Give databases what they held while the release that comes back served."""
+        if self._prepared.dumps:
+            from .migration import migration_from_record, restore_database
+
+            for dump in self._prepared.dumps:
+                migration, path = migration_from_record(dump)
+                restore_database(self._host.engine, migration, path)
+
+    def _stop(self, services: Iterable[str]) -> None:
+        observed = self._observe()
+        for name in services:
+            for container in observed.of(name):
+                if container.state in ("running", "restarting"):
+                    stop_container(self._host.engine, container.id)
+
+    def _ensure_running(self, project: str, service: str) -> None:
+        for container in observe(self._host.engine, project, ()).of(service):
+            if container.state != "running":
+                start_container(self._host.engine, container.id)
+
+    def _observe(self) -> Observed:
+        return observe(self._host.engine, self._prepared.target.name, ())
+
+    def _remove_changed_networks(self) -> None:
+        """Remove them with every container of the project that is on them, of whichever release it is."""
+        engine, target = self._host.engine, self._prepared.target
+        for key, network_id in (self._prepared.surroundings.changed or {}).items():
+            # One that was never started has the network's name alone.
+            names = [network_id, target.model["networks"][key]["name"]]
+            for entry in list_containers(engine, target.name, network=names):
+                remove_container(engine, entry["Id"])
+            remove_network(engine, network_id)
+
+    def _swapping(self) -> list[str]:
+        return [
+            name for name, step in self._steps.items() if step.action == "recreate" and step.method == "start_first"
+        ]
+
+    def _up(self, gate: Gate) -> None:
+        """Make and start everything that does not change hands start-first, in the order of dependencies."""
+        plan = self._prepared.plan
+        there = {container.service for container in self._observe().containers}
+        made = [name for name in plan.services("create") if name not in there] + self._remade()
+        added = [name for name in plan.services("create") if name in there]
+        starts = self._unpause(plan.services("start"))
+        late = {name for name in starts if set(made) & set(self._needs(name))}
+        self._up_some(gate, [name for name in starts if name not in late], "--no-recreate")
+        self._up_some(gate, made, "--force-recreate")
+        self._up_some(gate, [*added, *(name for name in starts if name in late)], "--no-recreate")
+
+    def _up_some(self, gate: Gate, services: Sequence[str], option: str) -> None:
+        if services:
+            stale = {
+                container.id: container.started_at
+                for container in gate.inspect(services)
+                if option == "--force-recreate" or container.status not in ("running", "restarting")
+            }
+            self._watch(gate, self._start_up(services, [option]), services, stale)
+
+    def _remade(self) -> list[str]:
+        """Return what is made anew. Where an interrupted update has made it already, only its old copies go."""
+        remade = []
+        for name in self._prepared.plan.services("recreate"):
+            if name in self._swapping():
+                continue
+            service, containers = self._services[name], self._observe().of(name)
+            fitting = [container for container in containers if container.identity == service.identity]
+            if len(containers) > service.scale:
+                self._remove_containers([container for container in containers if container not in fitting])
+            if not self._is_interrupted(name) or len(fitting) < service.scale:
+                remade.append(name)
+        return remade
+
+    def _is_interrupted(self, name: str) -> bool:
+        return any(reason.code == "interrupted" for reason in self._steps[name].reasons)
+
+    def _needs(self, name: str) -> set[str]:
+        """Return the services that ``name`` waits for, directly or through others."""
+        found: set[str] = set()
+        waiting = [name]
+        while waiting:
+            more = set(self._services[waiting.pop()].depends_on) & set(self._services) - found
+            found |= more
+            waiting += more
+        return found
+
+    def _unpause(self, services: Iterable[str]) -> list[str]:
+        """Let paused containers go on; return the services that need more than that."""
+        more = []
+        for name in services:
+            containers = self._observe().of(name)
+            for container in containers:
+                if container.state == "paused":
+                    self._host.engine.request("POST", f"/containers/{container.id}/unpause")
+            if any(container.state not in ("paused", "running", "restarting") for container in containers):
+                more.append(name)
+        return more
+
+    def _start_up(self, services: Sequence[str], options: Sequence[str]) -> RunningUp:
+        target = self._prepared.target
+        return self._host.compose.start_up(
+            self._model(),
+            services,
+            options=options,
+            inherit=(self._settings.lock,),
+            env=source_values(target.model, target.env, self._prepared.secrets.lookup),
+            env_files=target.env_files,
+        )
+
+    def _watch(self, gate: Gate, up: RunningUp, services: Iterable[str], stale: Mapping[str, float]) -> None:
+        """Wait for an ``up`` with its services; what fails first ends both."""
+
+        def still_working() -> bool:
+            if up.is_running():
+                return True
+            if failure := up.failure():
+                raise _UpError(failure)
+            return False
+
+        watched = {name: self._services[name] for name in services if self._services[name].scale}
+        seconds = self._settings.wait_seconds
+        try:
+            self._refuse_failed(
+                gate, gate.wait(watched, wait_seconds=seconds, still_working=still_working, stale=stale)
+            )
+        except _UpError as error:
+            self._refuse_failed(gate, gate.judge(watched, stale))
+            raise PlatformError(f"Compose says: {error}") from error
+        finally:
+            up.end()
+
+    def _gate(self, gate: Gate, services: Mapping[str, DesiredService]) -> None:
+        self._refuse_failed(gate, gate.wait(services, wait_seconds=self._settings.wait_seconds))
+
+    def _refuse_failed(self, gate: Gate, verdicts: Mapping[str, Verdict]) -> None:
+        if any(verdict.kind == "failed" for verdict in verdicts.values()):
+            others = gate.judge({name: service for name, service in self._services.items() if name not in verdicts})
+            refuse_failed(self._host.engine, {**others, **verdicts}, self._prepared.secrets.mask)
+
+    def _reload(self) -> None:
+        for name in self._prepared.plan.services("reload"):
+            running = [container for container in self._observe().of(name) if container.state == "running"]
+            for reload in self._due_reloads(name):
+                for container in running:
+                    self._reload_container(container, reload.signal, reload.command)
+
+    def _due_reloads(self, name: str) -> list[Reload]:
+        """Return how a service takes up those of its files that changed, or were not as they should be."""
+        service, old = self._services[name], self._prepared.recorded.services.get(name)
+        known = old.reload_contents if old is not None else {}
+        written = {file.path for file in self._prepared.files.write}
+        return [
+            reload
+            for reload in service.reloads
+            if reload.path in written or known.get(reload.path) != service.reload_contents[reload.path]
+        ]
+
+    def _reload_container(self, container: ObservedContainer, signal: str | None, command: Sequence[str]) -> None:
+        if signal is not None:
+            self._host.engine.request("POST", f"/containers/{container.id}/kill", {"signal": signal})
+            return
+        from .exec_stream import run_in_container
+
+        done = run_in_container(self._host.engine, container.id, command)
+        if done.returncode:
+            raise PlatformError(
+                f"service {container.service!r}: its reload command ended with exit code {done.returncode}: "
+                f"{done.stderr.strip()}"
+            )
+
+    def _swap(self, gate: Gate) -> None:
+        for name in self._swapping():
+            service = self._services[name]
+            old = [c for c in self._observe().of(name) if c.identity != service.identity]
+            self.notes.append(f"{name}: {swap_start_first(self._swap_tools(gate), service, old)}")
+
+    def _swap_tools(self, gate: Gate) -> Swap:
+        def bring_up(service: DesiredService, count: int) -> None:
+            options = ["--no-recreate", "--scale", f"{service.name}={count}"]
+            self._watch(gate, self._start_up([service.name], options), [service.name], {})
+
+        def remember_blocked(ids: Sequence[str]) -> None:
+            self._store.save_progress(replace(self._store.progress(), blocked=tuple(ids)))
+
+        return Swap(
+            engine=self._host.engine,
+            run=self._settings.run,
+            project=self._prepared.target.name,
+            edge=self._prepared.target.edge,
+            write_edge=self._route,
+            bring_up=bring_up,
+            gate=lambda service: self._gate(gate, {service.name: service}),
+            remember_blocked=remember_blocked,
+        )
+
+    def _route(self, names: Mapping[str, Sequence[str]] | None) -> None:
+        """Point the edge at the containers of now, those in ``names`` instead where given."""
+        target = self._prepared.target
+        if target.edge is not None:
+            file = edge_file(target, {**current_names(target, self._observe()), **(names or {})})
+            for changed in compare_files([file], (), roots=self._prepared.files.roots).write:
+                write_atomically(changed.path, changed.state)
+
+    def _remove(self, *, in_the_way: bool) -> None:
+        """Remove what is not declared any more: last, when all else is well, so that a failure leaves it untouched;
+        first where it holds a host port that another service is to bind."""
+        services = self._services.values()
+        wanted = {number for port in published_ports(services) for number in port.ports}
+        for name in self._prepared.plan.services("remove"):
+            containers = sorted(self._observe().of(name), key=lambda container: container.name)
+            spared = self._services[name].scale if name in self._services else 0
+            held = {port for container in containers for port in container.ports}
+            if bool(held & wanted and not spared) == in_the_way:
+                self._remove_containers(containers[spared:])
+
+    def _remove_containers(self, containers: Iterable[ObservedContainer]) -> None:
+        for container in containers:
+            remove_container(self._host.engine, container.id)
+
+    def _unblock(self) -> None:
+        """Let connections to containers again that an interrupted swap was about to stop."""
+        reopen(self._host.engine, self._settings.run, self._prepared.progress.blocked)
+
+
+class _UpError(Exception):
+    """``up`` failed; what Compose said. Never leaves this module."""
