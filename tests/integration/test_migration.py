@@ -170,6 +170,14 @@ def test_what_is_not_there_yet_needs_no_dump(server: Server, folder: Path) -> No
     assert os.listdir(folder) == []
 
 
+def test_no_answer_is_not_taken_for_a_database_that_is_not_there(server: Server, folder: Path) -> None:
+    server.make(10)
+    code, output = server.container.exec_run("ln -sf /bin/true /usr/bin/psql", user="root")
+    assert code == 0, output.decode()
+    with pytest.raises(PlatformError, match="PostgreSQL told no size but ''"):
+        dump_database(Engine(), server.migration, str(folder))
+
+
 def test_a_stopped_server_is_named(server: Server, folder: Path) -> None:
     server.make(10)
     server.container.stop(timeout=5)

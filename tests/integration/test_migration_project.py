@@ -6,12 +6,17 @@
 
 from __future__ import annotations
 
+import io
+import re
+import tarfile
+from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
 from docker.models.containers import Container
-from support.modules import ModuleResult, run_module
+from support.modules import ModuleResult, run_module, start_module
+from support.proxy import RecordingProxy, Request
 from support.site import Site
 
 DATABASE = "shop"
@@ -32,6 +37,9 @@ class Shop:
 
     def apply(self, version: str, *, migrate: str) -> ModuleResult:
         """Apply with ``migrate`` as the one-shot's command."""
+        return run_module("compose_project", self.declared(version, migrate=migrate))
+
+    def declared(self, version: str, *, migrate: str) -> dict[str, Any]:
         # A failed command must fail the one-shot, not the session alone.
         command = ["psql", "-h", "db", "-U", "postgres", "-d", DATABASE, "--set=ON_ERROR_STOP=1", "-c", migrate]
         services: dict[str, Any] = {
@@ -49,27 +57,47 @@ class Shop:
                 "depends_on": {"migrate": {"condition": "service_completed_successfully"}},
             },
         }
-        options = {
+        return {
             "name": self.name,
             "directory": str(self._site.directory),
             "layers": [{"services": services, "volumes": {"data": {}}}],
             "pull": "never",
             "wait_seconds": 90,
         }
-        return run_module("compose_project", options)
 
     def go_back(self, number: int, *, check: bool = False, restore_databases: bool = True) -> ModuleResult:
         """Bring a release back."""
-        options = {
-            "name": self.name,
-            "directory": str(self._site.directory),
-            "state": "rolled_back",
-            "release": number,
-            "restore_databases": restore_databases,
-        }
+        options = {**self.way_back(number), "restore_databases": restore_databases}
         done = run_module("compose_release", options, check=check)
         assert not done.failed, done.msg
         return done
+
+    def way_back(self, number: int) -> dict[str, Any]:
+        directory = str(self._site.directory)
+        return {"name": self.name, "directory": directory, "state": "rolled_back", "release": number}
+
+    def kill(self, module: str, options: dict[str, Any], proxy: RecordingProxy, *, before: str) -> None:
+        """Run a module and kill it, with Compose, when it has made a service's container and is about to start it."""
+
+        def is_start(request: Request) -> bool:
+            found = re.fullmatch(r"/v[0-9.]+/containers/([0-9a-f]{64})/start", request.path)
+            if found is None:
+                return False
+            labels: dict[str, str] = self._engine.containers.get(found[1]).labels
+            return labels["com.docker.compose.project"] == self.name and labels["com.docker.compose.service"] == before
+
+        proxy.hold = is_start
+        running = start_module(module, options, environment={"DOCKER_HOST": proxy.docker_host})
+        try:
+            assert proxy.held.wait(60), "it never came so far"
+        finally:
+            running.kill(with_children=True)
+            running.wait()
+        assert self.container(before).status == "created"
+
+    @property
+    def releases(self) -> Path:
+        return self._site.directory / "releases" / self.name
 
     def container(self, service: str) -> Container:
         labels = [f"com.docker.compose.project={self.name}", f"com.docker.compose.service={service}"]
@@ -81,6 +109,18 @@ class Shop:
         assert code == 0, output.decode()
         lines = output.decode().splitlines()
         return "\n".join(line for line in lines if not line.startswith(("\\restrict", "\\unrestrict")))
+
+    def read_dump(self, path: Path) -> str:
+        """Return a dump of ours as SQL; the program is the server's own."""
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            archive.add(path, "shop.dump")
+        db = self.container("db")
+        db.put_archive("/var/tmp", packed.getvalue())
+        code, output = db.exec_run(["pg_restore", "--file=-", "/var/tmp/shop.dump"], user="root")
+        assert code == 0, output.decode()
+        text: str = output.decode()
+        return text
 
     def sql(self, text: str, database: str = DATABASE) -> None:
         code, output = self.container("db").exec_run(["psql", "-U", "postgres", "-d", database, "-c", text])
@@ -155,4 +195,48 @@ def test_going_back_leaves_databases_alone_where_that_is_asked_for(shop: Shop) -
     assert shop.apply("v2", migrate=MIGRATION).rc == 0
     after = shop.all_of_it()
     assert not shop.go_back(2, restore_databases=False).failed
+    assert shop.all_of_it() == after
+
+
+def test_a_migration_that_was_made_and_never_begun_when_its_apply_was_killed_runs_with_the_next(
+    shop: Shop, proxy: RecordingProxy
+) -> None:
+    wanted = shop.declared("v2", migrate=MIGRATION)
+    shop.kill("compose_project", wanted, proxy, before="migrate")
+    planned = run_module("compose_project", wanted, check=True)
+    assert {step["service"]: step["action"] for step in planned["plan"]} == {"migrate": "recreate", "web": "recreate"}
+    assert f"restore database {DATABASE}" in planned["other_changes"]
+
+    done = shop.apply("v2", migrate=MIGRATION)
+    assert not done.failed, done.msg
+    assert "paid boolean" in shop.all_of_it()
+    assert not shop.apply("v2", migrate=MIGRATION).changed
+
+
+def test_an_apply_that_was_killed_after_its_migration_takes_no_way_back_away(shop: Shop, proxy: RecordingProxy) -> None:
+    before = shop.all_of_it()
+    shop.kill("compose_project", shop.declared("v2", migrate=MIGRATION), proxy, before="web")
+    migrated = shop.container("migrate").id
+    done = shop.apply("v2", migrate=MIGRATION)
+    assert not done.failed, done.msg
+    assert shop.container("migrate").id == migrated, "what had ended well ran twice"
+
+    shop.go_back(2)
+    assert shop.all_of_it() == before
+
+
+def test_a_way_back_that_was_killed_is_gone_again_and_what_came_between_is_kept(
+    shop: Shop, proxy: RecordingProxy
+) -> None:
+    before = shop.all_of_it()
+    assert shop.apply("v2", migrate=MIGRATION).rc == 0
+    after = shop.all_of_it()
+    shop.kill("compose_release", shop.way_back(2), proxy, before="web")
+    shop.sql("INSERT INTO orders VALUES (501, 'between')")
+
+    number = shop.go_back(2)["release"]
+    assert shop.all_of_it() == before
+    [kept] = (shop.releases / f"{number:04}" / "before-restore").iterdir()
+    assert "between" in shop.read_dump(kept)
+    shop.go_back(3)
     assert shop.all_of_it() == after

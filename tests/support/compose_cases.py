@@ -21,7 +21,7 @@ from ansible_collections.modelyard.platform.plugins.module_utils._secrets.refere
 KEY = b"a key for tests"
 CASE_KEYS = {
     "declared", "recorded", "observed", "asleep", "changed_networks", "drifted", "images", "carried", "plan",
-    "edge", "image_volumes", "stop_first", "methods",
+    "restored", "edge", "image_volumes", "stop_first", "methods",
 }  # fmt: skip
 
 
@@ -124,4 +124,5 @@ def plan_of(case: Mapping[str, Any]) -> Plan:
         asleep=frozenset(case.get("asleep") or ()),
         changed_networks=frozenset(case.get("changed_networks") or ()),
         drifted={name: tuple(paths) for name, paths in (case.get("drifted") or {}).items()},
+        restored=case.get("restored") or (),
     )

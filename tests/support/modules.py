@@ -13,6 +13,7 @@ Neither imports ``plugins/``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -71,16 +72,26 @@ class RunningModule:
         return self.process.pid
 
     def kill(self, *, with_children: bool) -> None:
-        """Send SIGKILL to the module, or to its whole process group."""
+        """Send SIGKILL to the module, or first to all that it has started, in whatever session that lives."""
         if with_children:
-            os.killpg(self.pid, signal.SIGKILL)
-        else:
-            os.kill(self.pid, signal.SIGKILL)
+            for pid in _descendants(self.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        os.kill(self.pid, signal.SIGKILL)
 
     def wait(self, *, timeout: float = 300) -> ModuleResult:
         """Return its answer; of a killed one ``values`` is empty and ``rc`` negative."""
         stdout, stderr = self.process.communicate(timeout=timeout)
         return ModuleResult(_parse_answer(stdout), self.process.returncode, stdout, stderr)
+
+
+def _descendants(pid: int) -> list[int]:
+    """Return the processes that ``pid`` and its threads have started, the youngest first."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, task.read_text(encoding="ascii").split()):
+            found += [*_descendants(child), child]
+    return found
 
 
 def start_module(

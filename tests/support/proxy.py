@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A unix-socket proxy before the engine's socket that writes down each request.
+"""A unix-socket proxy before the engine's socket that writes down each request, and can hold one back.
 
 It parses what the client sends just far enough to know where a request ends: heads, bodies by length or in chunks,
 and connections that were upgraded, after which nothing is HTTP any more. Answers pass through unread.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +40,9 @@ class RecordingProxy:
     def __init__(self, path: Path, *, engine_socket: str = ENGINE_SOCKET) -> None:
         self.path = path
         self.requests: list[Request] = []
+        #: Which requests never reach the engine; ``held`` tells that there was one.
+        self.hold: Callable[[Request], bool] = lambda _request: False
+        self.held = threading.Event()
         self._engine_socket = engine_socket
         self._listener = socket.socket(socket.AF_UNIX)
 
@@ -96,7 +99,13 @@ class RecordingProxy:
         while head := reader.until(b"\r\n\r\n"):
             first, _crlf, rest = head.decode("latin-1").partition("\r\n")
             method, path, _version = first.split(" ", 2)
-            self.requests.append(Request(method, path))
+            request = Request(method, path)
+            self.requests.append(request)
+            if self.hold(request):
+                self.held.set()
+                for _part in reader.rest():
+                    pass  # until the client gives up
+                return
             yield head
             headers = {
                 name.strip().lower(): value.strip().lower()

@@ -21,7 +21,7 @@ from support.modules import ROOT, ModuleResult, RunningModule, start_module
 PHASES: Mapping[str, tuple[str, ...]] = {
     "images": ("job.py:ensure_images",),
     "begin": ("release.py:begin",),
-    "dump": ("job.py:_dump_databases",),
+    "dump": ("databases.py:dump",),
     "files": ("project_files.py:write_files",),
     "networks": ("surroundings.py:make_shared_networks", "job.py:_remove_changed_networks"),
     "up": ("job.py:_up",),

@@ -122,9 +122,9 @@ def bring_back(host: Host, settings: Settings, store: ReleaseStore, number: int)
         # The databases' own services first, as they were; then their content; then everything that uses it.
         servers = {record["service"] for record in pending if record["project"] == store.project}
         job = Job(host, _limit(prepare_release(host, store, number), servers), settings, store)
-        job.stop_database_users()
+        job.databases.stop_users()
         job.change_containers()
-        job.restore_databases()
+        job.databases.restore()
     job = Job(host, prepare_release(host, store, number), settings, store)
     job.ensure_images()
     job.change_containers()

@@ -148,7 +148,7 @@ class Engine:
 
         :raises EngineError: any status but 2xx, or no engine.
         """
-        connection = self._open("POST", path, None, body, REQUEST_SECONDS)
+        connection = self._open("POST", path, None, body, REQUEST_SECONDS, upgrade=True)
         answer = b""
         try:
             while b"\r\n\r\n" not in answer and (chunk := connection.recv(_CHUNK_BYTES)):
@@ -163,12 +163,21 @@ class Engine:
         return connection, rest
 
     def _open(
-        self, method: str, path: str, query: Mapping[str, object] | None, body: object, timeout_seconds: float
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, object] | None,
+        body: object,
+        timeout_seconds: float,
+        *,
+        upgrade: bool = False,
     ) -> socket.socket:
         payload = b"" if body is None else json.dumps(body).encode()
-        # HTTP/1.0: the answer ends with the connection, so there are no chunks to decode.
+        # HTTP/1.0: the answer ends with the connection, so there are no chunks to decode. An upgrade is said, as the
+        # engine's manual has it: a proxy on the way would drop what comes after the body otherwise.
+        version = "1.1\r\nConnection: Upgrade\r\nUpgrade: tcp" if upgrade else "1.0"
         head = (
-            f"{method} {path}{_query_text(query)} HTTP/1.0\r\nHost: docker\r\n"
+            f"{method} {path}{_query_text(query)} HTTP/{version}\r\nHost: docker\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(payload)}\r\n\r\n"
         )
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -199,7 +208,7 @@ class Engine:
         status = _status_of(head)
         if not separator or status is None:
             raise _broken_off(request)
-        if not (200 <= status < 300 or status == 304):
+        if not (200 <= status < 300 or status in (101, 304)):
             raise EngineError(_refusal(request, status, body), status=status)
         return body
 

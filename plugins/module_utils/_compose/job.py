@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from .._errors import PlatformError
-from .._files import ensure_directory, write_atomically
+from .._files import write_atomically
 from .._run import Run
 from .cli import RunningUp
-from .containers import remove_container, start_container, stop_container
+from .containers import remove_container
 from .contents import source_values
+from .databases import Databases
 from .desired import DesiredService, Reload
 from .gate import Gate, refuse_failed
 from .host import read_default_mtu
@@ -25,10 +26,8 @@ from .observe import (
     list_containers,
     observe,
 )
-from .plan import dependents_of
 from .ports import published_ports
 from .prepare import Host, Prepared, current_names, edge_file
-from .project import Migration
 from .project_files import compare_files, write_files
 from .project_images import ensure_images
 from .record import prune_releases, record_release
@@ -62,16 +61,15 @@ class Job:
         self._store = store
         self._services = prepared.target.services
         self._steps = prepared.plan.steps
+        self.databases = Databases(host, prepared, store)
         #: How updates without a gap went, a sentence each.
         self.notes: list[str] = []
 
     def carry_out(self, release: Release) -> Release:
         self._unblock()
-        if not self._is_migrated():
-            self._keep_content(release)
-            self.restore_databases()
-        release = self._dump_databases(release)
-        self._go_back_over_migrations()
+        self.databases.recover(release)
+        release = self.databases.dump(release)
+        self.databases.go_back()
         self.change_containers()
         done = replace(release, notes=tuple(self.notes))
         done = record_release(self._host, self._prepared, self._store, done)
@@ -137,45 +135,6 @@ class Job:
             )
         ]
 
-    def restore_databases(self) -> None:
-        """Give databases back what a failed or interrupted migration changed."""
-        pending = self._store.progress().restore
-        if not pending:
-            return
-        from .migration import migration_from_record, restore_database
-
-        self.stop_database_users()
-        for record in pending:
-            migration, path = migration_from_record(record)
-            self._ensure_running(migration.project, migration.service)
-            restore_database(self._host.engine, migration, path)
-        self._store.save_progress(replace(self._store.progress(), restore=()))
-
-    def _keep_content(self, release: Release) -> None:
-        """Dump what databases hold before an older dump takes its place: somebody may have used them since."""
-        pending = self._store.progress().restore
-        if not pending:
-            return
-        from .migration import dump_database, migration_from_record
-
-        self.stop_database_users()
-        folder = f"{self._store.path(release.number)}/before-restore"
-        ensure_directory(folder, mode=0o700)
-        for record in pending:
-            migration = migration_from_record(record)[0]
-            self._ensure_running(migration.project, migration.service)
-            dump_database(self._host.engine, migration, folder)
-
-    def stop_database_users(self) -> None:
-        """Stop what uses the databases that are about to get their dumps back.
-
-        The containers of their migrations go: one that has ended well would tell the next run that all is migrated.
-        """
-        for record in self._store.progress().restore:
-            migration, *users = record["users"].split(",")
-            self._remove_containers(self._observe().of(migration))
-            self._stop(users)
-
     def _image(self, name: str) -> str:
         return self._prepared.images.get(name, self._services[name].image)
 
@@ -185,68 +144,6 @@ class Job:
         for name, image in self._prepared.images.items():
             model["services"][name]["image"] = image
         return model
-
-    def _migrators(self) -> list[str]:
-        return [name for name, service in self._services.items() if service.extras.migrates is not None]
-
-    def _is_migrated(self) -> bool:
-        """Whether every migration of this very target has run to its end."""
-        migrators = self._migrators()
-        return bool(migrators) and all(self._steps[name].action == "none" for name in migrators)
-
-    def _dump_databases(self, release: Release) -> Release:
-        """Dump the databases that are about to change, with everybody who may write to them stopped."""
-        due = self._changing_databases()
-        if not due:
-            return release
-        from .migration import dump_database, migration_to_record
-
-        records = []
-        for migration, users in due.items():
-            self._stop(users)
-            self._ensure_running(migration.project, migration.service)
-            path = dump_database(self._host.engine, migration, self._store.path(release.number))
-            if path:
-                records.append({**migration_to_record(migration, path), "users": ",".join(users)})
-        if records:
-            self._store.save_progress(replace(self._store.progress(), restore=tuple(records)))
-        return replace(release, dumps=tuple(records))
-
-    def _changing_databases(self) -> dict[Migration, list[str]]:
-        """Return the databases that a migration changes, or that get an old dump back, with their users."""
-        due = {}
-        for name in self._migrators():
-            migration = self._services[name].extras.migrates
-            if migration and self._steps[name].action in ("create", "recreate", "start"):
-                due[migration] = [name, *dependents_of(name, self._services)]
-        if self._prepared.dumps:
-            from .migration import migration_from_record
-
-            for dump in self._prepared.dumps:
-                users = due.setdefault(migration_from_record(dump)[0], [])
-                users += [user for user in dump["users"].split(",") if user not in users]
-        return due
-
-    def _go_back_over_migrations(self) -> None:
-        """Give databases what they held while the release that comes back served."""
-        if self._prepared.dumps:
-            from .migration import migration_from_record, restore_database
-
-            for dump in self._prepared.dumps:
-                migration, path = migration_from_record(dump)
-                restore_database(self._host.engine, migration, path)
-
-    def _stop(self, services: Iterable[str]) -> None:
-        observed = self._observe()
-        for name in services:
-            for container in observed.of(name):
-                if container.state in ("running", "restarting"):
-                    stop_container(self._host.engine, container.id)
-
-    def _ensure_running(self, project: str, service: str) -> None:
-        for container in observe(self._host.engine, project, ()).of(service):
-            if container.state != "running":
-                start_container(self._host.engine, container.id)
 
     def _observe(self) -> Observed:
         return observe(self._host.engine, self._prepared.target.name, ())

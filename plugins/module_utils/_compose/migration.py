@@ -38,7 +38,10 @@ _WITH_PASSWORD = (
     'export PGPASSWORD="${PGPASSWORD:-$given}"; exec "$@"'
 )
 
-_SIZE_SQL = "SELECT pg_database_size(datname) FROM pg_database WHERE datname = :'database';\n"
+# Answers in any case: no answer at all is none, and a database that was missed would be migrated without a dump.
+_SIZE_SQL = (
+    "SELECT coalesce((SELECT pg_database_size(datname)::text FROM pg_database WHERE datname = :'database'), 'none');\n"
+)
 
 # A restore that was killed here may still work in the container: it ends first. Then nobody may connect any more, for
 # with FORCE alone a quick client could come back before the removal. A limit of -2 marks a database whose removal was
@@ -192,7 +195,12 @@ def _wait_ready(engine: Engine, container_id: str, migration: Migration, doing: 
 def _database_size(engine: Engine, container_id: str, migration: Migration, doing: str) -> int | None:
     """Return the bytes of the database on the server's disk, which its compressed dump stays below."""
     text = _psql(engine, container_id, migration, _SIZE_SQL, doing).strip()
-    return int(text) if text else None
+    if text == "none":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise PlatformError(f"{doing}: PostgreSQL told no size but {text!r}; run again.") from None
 
 
 def _write_dump(engine: Engine, container_id: str, migration: Migration, path: str) -> None:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
@@ -81,17 +81,22 @@ def make_plan(
     asleep: frozenset[str] = frozenset(),
     changed_networks: frozenset[str] = frozenset(),
     drifted: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    restored: Collection[str] = (),
 ) -> Plan:
     """Return the plan that brings ``observed`` to ``services``.
 
     :param asleep: ids of containers that the gateway stopped on purpose.
     :param changed_networks: networks that must be made anew, with everything on them.
     :param drifted: service to mounted files that are not on disk as they should be.
+    :param restored: services that migrate or use a database that gets a dump back: they stop for it.
     """
     steps = {
         name: _plan_service(service, observed, recorded, asleep, changed_networks, drifted.get(name, ()))
         for name, service in services.items()
     }
+    for name in restored:
+        if name in services:
+            _make_anew(steps, services[name], Reason("migration", "its database gets back what it held before"))
     _follow_bound_to_newer(steps, services, observed, recorded)
     while _follow_migrations(steps, services) or _follow_bound(steps, services):
         pass  # a migration may be bound to what moves, and what waits for it be lived in
@@ -317,6 +322,12 @@ def _make_anew(steps: dict[str, Step], service: DesiredService, reason: Reason) 
 
 
 _STAYS = Step("", "none")
+
+
+def is_migrated(plan: Plan, services: Mapping[str, DesiredService]) -> bool:
+    """Whether there are migrations, and every one of them has run, or still runs, as it is declared."""
+    migrations = [name for name, service in services.items() if service.extras.migrates is not None]
+    return bool(migrations) and all(plan.steps[name].action == "none" for name in migrations)
 
 
 def dependents_of(name: str, services: Mapping[str, DesiredService]) -> list[str]:

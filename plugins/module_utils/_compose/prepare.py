@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .._errors import PlatformError
@@ -29,7 +30,7 @@ from .model import (
     refuse_exposed_secrets,
 )
 from .observe import Observed, find_image_ids, is_immutable, observe
-from .plan import Plan, Recorded, make_plan, with_methods
+from .plan import Plan, Recorded, is_migrated, make_plan, with_methods
 from .project import Project, ProjectFile
 from .project_files import (
     FileChanges,
@@ -40,7 +41,7 @@ from .project_files import (
     render_target_files,
 )
 from .project_images import has_image
-from .release import Progress, Release, ReleaseStore
+from .release import Dump, Progress, Release, ReleaseStore, users_of
 from .secret_source import SecretSource
 from .site import Site
 from .surroundings import NOTHING_AROUND, Surroundings, refuse_foreign_containers, survey
@@ -78,7 +79,7 @@ class Prepared:
     images: Mapping[str, str] = dataclasses.field(default_factory=dict)
     rolled_back_to: int | None = None
     #: Dumps that databases get back, because migrations lie between now and the release that comes back.
-    dumps: tuple[Mapping[str, str], ...] = ()
+    dumps: tuple[Dump, ...] = ()
 
     @property
     def changes(self) -> bool:
@@ -268,21 +269,21 @@ def plan_target(
     surroundings: Surroundings = NOTHING_AROUND,
     stop_first: bool = False,
     image_ids: Mapping[str, str] | None = None,
+    dumps: Sequence[Dump] = (),
 ) -> Prepared:
     """Compare a target with the host.
 
     :param image_ids: what each image reference meant in the release that comes back; None: what it means now.
+    :param dumps: records of the dumps that databases get back.
     """
     services = target.services
     observed = observe(host.engine, target.name, [service.image for service in services.values()])
     refuse_foreign_containers(observed, target.name, host.site.directory)
     if image_ids is not None:
         observed = replace(observed, image_ids=image_ids)
-    rendered = [*render_target_files(target, secrets.lookup), *_edge_files(target, observed)]
-    folders = {history.previous.folder} if history.previous else set()
-    files = compare_files(rendered, history.paths, roots={host.site.directory, target.folder, *folders})
-    refuse_foreign_files(files, target, history.paths)
-    plan = make_plan(
+    files = _compare_files(host, target, history, observed, secrets)
+    make = functools.partial(
+        make_plan,
         services,
         observed,
         recorded=history.recorded,
@@ -290,8 +291,9 @@ def plan_target(
         changed_networks=frozenset(surroundings.changed or ()),
         drifted=drifted_files(files, services),
     )
+    plan, pending = _plan_databases(make, services, dumps, history.progress.restore)
     plan = _choose_methods(host.engine, plan, target, observed, stop_first=stop_first)
-    other = (*surroundings.describe(), *files.describe(), *_interrupted(history.progress, plan, services))
+    other = (*surroundings.describe(), *files.describe(), *_interrupted(history.progress, pending))
     return Prepared(
         target=target,
         plan=replace(plan, other=other),
@@ -319,13 +321,37 @@ def _choose_methods(engine: Engine, plan: Plan, target: Target, observed: Observ
     return with_methods(plan, methods)
 
 
-def _interrupted(progress: Progress, plan: Plan, services: Mapping[str, DesiredService]) -> list[str]:
+def _compare_files(
+    host: Host, target: Target, history: History, observed: Observed, secrets: SecretSource
+) -> FileChanges:
+    rendered = [*render_target_files(target, secrets.lookup), *_edge_files(target, observed)]
+    folders = {history.previous.folder} if history.previous else set()
+    files = compare_files(rendered, history.paths, roots={host.site.directory, target.folder, *folders})
+    refuse_foreign_files(files, target, history.paths)
+    return files
+
+
+def _plan_databases(
+    make: Callable[..., Plan], services: Mapping[str, DesiredService], dumps: Sequence[Dump], pending: Sequence[Dump]
+) -> tuple[Plan, Sequence[Dump]]:
+    """Plan with databases that get ``dumps`` back, and first those that an interrupted migration left ``pending``.
+
+    Return the plan and what of the pending ones is due: none where all migrations came to their end.
+    """
+    plan = make(restored=_users(dumps))
+    if not pending or is_migrated(plan, services):
+        return plan, ()
+    return make(restored=_users((*dumps, *pending))), pending
+
+
+def _users(dumps: Iterable[Dump]) -> frozenset[str]:
+    return frozenset(user for dump in dumps for user in users_of(dump))
+
+
+def _interrupted(progress: Progress, pending: Iterable[Dump]) -> list[str]:
     if progress.in_progress is None:
         return []
-    migrators = [name for name, service in services.items() if service.extras.migrates is not None]
-    is_migrated = bool(migrators) and all(plan.steps[name].action == "none" for name in migrators)
-    restored = [] if is_migrated else [f"restore database {dump['database']}" for dump in progress.restore]
-    return ["bring the interrupted apply to its end", *restored]
+    return ["bring the interrupted apply to its end", *(f"restore database {dump['database']}" for dump in pending)]
 
 
 def _edge_files(target: Target, observed: Observed) -> list[RenderedFile]:
@@ -375,6 +401,7 @@ def prepare_release(host: Host, store: ReleaseStore, number: int, *, restore: bo
     :raises PlatformError: the release, one of its images or one of its secret versions is gone.
     """
     release, target = store.load(number), store.load_target(number)
+    dumps = tuple(store.dumps_since(number)) if restore else ()
     prepared = plan_target(
         host,
         target,
@@ -382,8 +409,8 @@ def prepare_release(host: Host, store: ReleaseStore, number: int, *, restore: bo
         secrets=host.secrets.pin(release.secrets),
         surroundings=survey(host.engine, target, host.site.directory),
         image_ids={target.services[name].image: kept["image_id"] for name, kept in release.services.items()},
+        dumps=dumps,
     )
-    dumps = tuple(store.dumps_since(number)) if restore else ()
     restored = tuple(f"restore database {dump['database']}, what it holds now is kept as a dump" for dump in dumps)
     return replace(
         prepared,

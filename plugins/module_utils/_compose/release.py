@@ -33,6 +33,8 @@ from .site import Site, damaged, read_json, write_json
 
 Result = Literal["applying", "ok", "failed", "interrupted"]
 Asked = Literal["present", "stopped", "absent"]
+#: A database as it was: what :func:`migration_from_record` reads, and ``users``.
+Dump = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,8 @@ class Release:
     rolled_back_to: int | None = None
     #: How updates without a gap went, a sentence each.
     notes: Sequence[str] = ()
-    #: Databases as they were before this release's migrations: what :func:`migration_from_record` reads, and ``users``.
-    dumps: Sequence[Mapping[str, str]] = ()
+    #: Databases as they were before this release's migrations.
+    dumps: Sequence[Dump] = ()
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,8 @@ class Progress:
     in_progress: int | None = None
     #: Containers that an update keeps new connections from.
     blocked: tuple[str, ...] = ()
-    #: A database that must get its dump back before anything uses it: dump file and migration.
-    restore: tuple[Mapping[str, str], ...] = ()
+    #: Databases that must get their dumps back before anything uses them.
+    restore: tuple[Dump, ...] = ()
     #: What the project was last asked to be; status does not call failed what somebody stopped.
     asked: Asked = "present"
 
@@ -204,7 +206,7 @@ class ReleaseStore:
         old = [number for numbers in by_result.values() for number in numbers[: -max(keep, 1)]]
         return sorted(set(old) - spared)
 
-    def dumps_since(self, number: int) -> list[Mapping[str, str]]:
+    def dumps_since(self, number: int) -> list[Dump]:
         """Return the dumps that hold each database as it was when release ``number`` served last.
 
         That is the first one that a good release took after the last one that was, or brought back, ``number``:
@@ -213,7 +215,7 @@ class ReleaseStore:
         good = {kept: release for kept in self.numbers() if (release := self.load(kept)).result == "ok"}
         origin = origin_of(good, number)
         served_last = max((kept for kept in good if origin_of(good, kept) == origin), default=number)
-        found: dict[tuple[str, str, str], Mapping[str, str]] = {}
+        found: dict[tuple[str, str, str], Dump] = {}
         for later in sorted(kept for kept in good if kept > served_last):
             for dump in good[later].dumps:
                 found.setdefault((dump["project"], dump["service"], dump["database"]), dump)
@@ -250,6 +252,11 @@ def _reading(path: str) -> Iterator[None]:
         yield
     except (AttributeError, KeyError, TypeError, ValueError):
         raise damaged(path) from None
+
+
+def users_of(record: Dump) -> list[str]:
+    """Return the services that a dump's record names: the migration, and what waits for it."""
+    return record["users"].split(",")
 
 
 def origin_of(releases: Mapping[int, Release], number: int | None) -> int | None:
