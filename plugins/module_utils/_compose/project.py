@@ -27,7 +27,7 @@ _MIGRATES_KEYS = {"database", "service", "project", "user"}
 _KEPT_NAMES = frozenset({"state", "releases", "locks", "build", "site.json"})
 
 DEFAULT_DRAIN_SECONDS = 60.0
-DEFAULT_SETTLE_SECONDS = 2.0
+DEFAULT_SETTLE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,9 @@ from .._version import STATE_FORMAT, VERSION
 from .engine import Engine, socket_path_of
 from .inputs import digest_inputs, digest_mounted, has_hidden_inputs, keyed_hash
 
+#: A container that crashed since it was made has to run this long before it counts as one that runs.
+RESTARTED_SETTLE_SECONDS = 10.0
+
 _PROJECT_LABEL = "com.docker.compose.project"
 _SERVICE_LABEL = "com.docker.compose.service"
 _REMEMBERED_LABELS = ("modelyard.identity", "modelyard.directory", "com.docker.compose.config-hash")
@@ -183,7 +186,7 @@ def recently_ended(engine: Engine, project: str, settle_seconds: Mapping[str, fl
 
 def _deaths(project: str, settle_seconds: Mapping[str, float], now: float) -> tuple[str, dict[str, object]]:
     return "/events", {
-        "since": f"{now - max(settle_seconds.values()):.9f}",
+        "since": f"{now - max(_death_seconds(name, settle_seconds) for name in settle_seconds):.9f}",
         "until": f"{now:.9f}",
         "filters": {"type": ["container"], "event": ["die"], "label": [f"{_PROJECT_LABEL}={project}"]},
     }
@@ -194,7 +197,19 @@ def _died(answer: bytes, settle_seconds: Mapping[str, float], now: float) -> set
     ended = {
         event.get("Actor", {}).get("Attributes", {}).get(_SERVICE_LABEL, ""): event.get("time", 0) for event in events
     }
-    return {name for name, at in ended.items() if name in settle_seconds and now - at <= settle_seconds[name] + 1}
+    return {
+        name
+        for name, at in ended.items()
+        if name in settle_seconds and now - at <= _death_seconds(name, settle_seconds)
+    }
+
+
+def _death_seconds(service: str, settle_seconds: Mapping[str, float]) -> float:
+    """Return how far back the death of a container says that what runs now has not settled.
+
+    A second more than it must run: events carry whole ones.
+    """
+    return max(settle_seconds[service], RESTARTED_SETTLE_SECONDS) + 1
 
 
 def make_snapshot(

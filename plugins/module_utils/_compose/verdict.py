@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from .._errors import PlatformError
 from .desired import IDENTITY_LABEL, SERVICE_LABEL, DesiredService
+from .unchanged import RESTARTED_SETTLE_SECONDS
 
 #: A container that came back this often within the watch does not come up by waiting.
 CRASH_LOOP_RESTARTS = 3
@@ -165,8 +166,14 @@ def _judge_ended(
 
 
 def _is_looping(service: DesiredService, container: InspectedContainer, now: float) -> bool:
-    settled = now - container.started_at >= service.extras.settle_seconds
+    settled = now >= _settled_at(service, container)
     return container.restart_count >= CRASH_LOOP_RESTARTS and not settled and container.health != "healthy"
+
+
+def _settled_at(service: DesiredService, container: InspectedContainer) -> float:
+    """Return when a container has run long enough, Unix seconds."""
+    seconds = service.extras.settle_seconds
+    return container.started_at + (max(seconds, RESTARTED_SETTLE_SECONDS) if container.restart_count else seconds)
 
 
 def _judge_restarting(container: InspectedContainer) -> Verdict:
@@ -181,7 +188,7 @@ def _judge_running(service: DesiredService, container: InspectedContainer, now: 
         return Verdict("pending", "it has not ended yet", container)
     if container.has_check and container.health != "none":
         return _judge_health(container)
-    settled_at = container.started_at + service.extras.settle_seconds
+    settled_at = _settled_at(service, container)
     if now < settled_at:
         return Verdict("pending", "it has not run long enough yet", container, recheck_at=settled_at)
     return Verdict("running", "it runs", container)

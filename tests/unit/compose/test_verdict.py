@@ -50,7 +50,7 @@ def judge_one(found: InspectedContainer | list[InspectedContainer], of: DesiredS
 LONG_RUNNING = service()
 ONE_SHOT = service(one_shot=True, may_end=True)
 MAY_END = service(may_end=True)
-JUST_NOW = NOW - 1
+JUST_NOW = NOW - 0.5
 
 
 def checked(health: str, **facts: Any) -> InspectedContainer:
@@ -72,10 +72,14 @@ ONE_CONTAINER: dict[str, tuple[InspectedContainer, DesiredService, str, str]] = 
     ),
     "its health check fails": (checked("unhealthy"), LONG_RUNNING, "failed", "it is unhealthy"),
     "its health check is switched off": (checked("none"), LONG_RUNNING, "running", "it runs"),
-    "it has settled": (container(started_at=NOW - 2), LONG_RUNNING, "running", "it runs"),
+    "it has settled": (container(started_at=NOW - 1), LONG_RUNNING, "running", "it runs"),
     "it has not settled yet": (
         container(started_at=JUST_NOW), LONG_RUNNING, "pending", "it has not run long enough yet",
     ),
+    "it crashed once and has not run long since": (
+        container(restart_count=1, started_at=NOW - 9), LONG_RUNNING, "pending", "it has not run long enough yet",
+    ),
+    "it crashed once, long ago": (container(restart_count=1, started_at=NOW - 10), LONG_RUNNING, "running", "it runs"),
     "it may end and runs": (container(), MAY_END, "running", "it runs"),
     "a one-shot still runs": (container(), ONE_SHOT, "pending", "it has not ended yet"),
     "a one-shot with a health check still runs": (checked("healthy"), ONE_SHOT, "pending", "it has not ended yet"),
