@@ -175,8 +175,8 @@ REFUSED: list[tuple[str, object, str]] = [
         "hosts as text",
         [{**WEB, "hosts": "a.b"}],
         (
-            "Cannot make route 'web': 'hosts' is 'a.b'; give a list of DNS names in lower case, without '*', scheme and "
-            "port."
+            "Cannot make route 'web': 'hosts' is 'a.b'; "
+            "give a list of DNS names in lower case, without '*', scheme and port."
         ),
     ),
     ("wildcard", [{**WEB, "hosts": ["*.a"]}], f"Cannot make route 'web': 'hosts' has '*.a'; {HOSTS}"),
