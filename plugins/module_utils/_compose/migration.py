@@ -16,27 +16,25 @@ import io
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import IO
 from urllib.parse import quote
 
 from .._errors import PlatformError
 from .._files import TEMPORARY_SUFFIX, sync_directory
-from .desired import PROJECT_LABEL, SERVICE_LABEL
 from .engine import Engine
-from .exec_stream import Ended, run_in_container
+from .postgres_server import (
+    READY_POLL_SECONDS,
+    conninfo,
+    find_server,
+    refuse_failure,
+    run_beside_server,
+    wait_ready,
+)
 from .project import Migration
 
-_READY_SECONDS = 30.0
-_READY_POLL_SECONDS = 0.5
 #: A custom-format archive begins so. Source: PostgreSQL's pg_backup_archiver.c.
 _MAGIC = b"PGDMP"
-
-# A server may ask for a password on its socket too; the official image's variables name it. It stays in there.
-_WITH_PASSWORD = (
-    'given="${POSTGRES_PASSWORD:-$(cat "${POSTGRES_PASSWORD_FILE:-/dev/null}")}"; '
-    'export PGPASSWORD="${PGPASSWORD:-$given}"; exec "$@"'
-)
 
 # Answers in any case: no answer at all is none, and a database that was missed would be migrated without a dump.
 _SIZE_SQL = (
@@ -136,7 +134,7 @@ def _restore(engine: Engine, migration: Migration, dump: IO[bytes], doing: str) 
     _wait_ready(engine, container_id, migration, doing)
     _drop(engine, container_id, migration, doing)
     argv = ["env", f"PGAPPNAME={_application(migration)}", "pg_restore", "--create", "--exit-on-error"]
-    _refuse_failure(_run(engine, container_id, [*argv, *_login(migration)], stdin=dump), doing)
+    refuse_failure(run_beside_server(engine, container_id, [*argv, *_login(migration)], stdin=dump), doing)
 
 
 def _drop(engine: Engine, container_id: str, migration: Migration, doing: str) -> None:
@@ -148,7 +146,7 @@ def _drop(engine: Engine, container_id: str, migration: Migration, doing: str) -
             # What a killed restore began may end between our look and our command.
             if not left:
                 raise
-            time.sleep(_READY_POLL_SECONDS)
+            time.sleep(READY_POLL_SECONDS)
 
 
 def _application(migration: Migration) -> str:
@@ -157,39 +155,11 @@ def _application(migration: Migration) -> str:
 
 
 def _find_container(engine: Engine, migration: Migration, doing: str) -> str | None:
-    """Return the id of the running container of the migration's service; None where there was never one."""
-    labels = [
-        f"{PROJECT_LABEL}={migration.project}",
-        f"{SERVICE_LABEL}={migration.service}",
-        "com.docker.compose.oneoff=False",
-    ]
-    listed = engine.get("/containers/json", {"all": "1", "filters": {"label": labels}})
-    states = {entry["State"]: entry for entry in listed}
-    if "running" in states:
-        found: str = states["running"]["Id"]
-        return found
-    if states.keys() <= {"created"}:
-        return None
-    state, entry = next(iter(states.items()))
-    raise PlatformError(
-        f"{doing}: its container {entry['Names'][0].removeprefix('/')!r} is {state}; start service "
-        f"{migration.service!r} of project {migration.project!r} and run again."
-    )
+    return find_server(engine, project=migration.project, service=migration.service, doing=doing)
 
 
 def _wait_ready(engine: Engine, container_id: str, migration: Migration, doing: str) -> None:
-    """Return when the server takes connections; it may have been started a moment ago."""
-    deadline = time.monotonic() + _READY_SECONDS
-    while (done := _run(engine, container_id, ["pg_isready", "--quiet"])).returncode:
-        # 1 and 2: not yet, or no answer. Beyond: the program itself has a problem.
-        if done.returncode > 2:
-            _refuse_failure(done, doing)
-        if time.monotonic() >= deadline:
-            raise PlatformError(
-                f"{doing}: its server takes no connection after {_READY_SECONDS:g} s; see the log of service "
-                f"{migration.service!r} of project {migration.project!r}."
-            )
-        time.sleep(_READY_POLL_SECONDS)
+    wait_ready(engine, container_id, project=migration.project, service=migration.service, doing=doing)
 
 
 def _database_size(engine: Engine, container_id: str, migration: Migration, doing: str) -> int | None:
@@ -224,8 +194,8 @@ def _write_dump(engine: Engine, container_id: str, migration: Migration, path: s
 def _stream_dump(engine: Engine, container_id: str, migration: Migration, stream: IO[bytes]) -> None:
     doing = f"Cannot dump database {migration.database!r}"
     argv = ["pg_dump", "--format=custom", "--create", "--username", migration.user, "--no-password"]
-    done = _run(engine, container_id, [*argv, "--dbname", _conninfo(migration.database)], stdout=stream)
-    _refuse_failure(done, doing)
+    done = run_beside_server(engine, container_id, [*argv, "--dbname", conninfo(migration.database)], stdout=stream)
+    refuse_failure(done, doing)
     stream.flush()
     stream.seek(0)
     if stream.read(len(_MAGIC)) != _MAGIC:
@@ -237,8 +207,10 @@ def _psql(engine: Engine, container_id: str, migration: Migration, sql: str, doi
     argv = ["psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]
     argv += [f"--set=database={migration.database}", f"--set=application={_application(migration)}"]
     output = io.BytesIO()
-    done = _run(engine, container_id, [*argv, *_login(migration)], stdin=io.BytesIO(sql.encode()), stdout=output)
-    _refuse_failure(done, doing)
+    done = run_beside_server(
+        engine, container_id, [*argv, *_login(migration)], stdin=io.BytesIO(sql.encode()), stdout=output
+    )
+    refuse_failure(done, doing)
     return output.getvalue().decode(errors="replace")
 
 
@@ -251,29 +223,6 @@ def _server(migration: Migration) -> list[str]:
 def _login(migration: Migration) -> list[str]:
     """Return the same for programs that would ask for a password; pg_isready never does and has no such option."""
     return ["--no-password", *_server(migration)]
-
-
-def _conninfo(database: str) -> str:
-    """Return a connection string: as a plain name, one with ``=`` in it would be read as a string of settings."""
-    escaped = database.replace("\\", "\\\\").replace("'", "\\'")
-    return f"dbname='{escaped}'"
-
-
-def _run(
-    engine: Engine,
-    container_id: str,
-    argv: Sequence[str],
-    *,
-    stdin: IO[bytes] | None = None,
-    stdout: IO[bytes] | None = None,
-) -> Ended:
-    return run_in_container(engine, container_id, ["sh", "-c", _WITH_PASSWORD, "sh", *argv], stdin=stdin, stdout=stdout)
-
-
-def _refuse_failure(done: Ended, doing: str) -> None:
-    if done.returncode:
-        said = done.stderr or "nothing"
-        raise PlatformError(f"{doing}: PostgreSQL says: {said} (exit code {done.returncode}); mend that and run again.")
 
 
 def _mebibytes(size: int) -> int:
