@@ -60,6 +60,10 @@ options:
       - Number of the user that the store runs as, who gets the key files.
       - Needed with O(engine=rclone) and O(users).
     type: int
+  port:
+    description: Where the store listens inside its container; changed users are tried there.
+    type: int
+    default: 9000
   secret_store:
     description: The host's secret store, for secret references.
     type: path
@@ -123,7 +127,9 @@ options:
             choices: [read_write, read_only]
             default: read_write
   wait_seconds:
-    description: How long to wait for the store to run, and for another run that changes it.
+    description:
+      - How long to wait for the store to run, for another run that changes it, and until the users that were changed
+        see their buckets with their keys. V(0) tries no user.
     type: int
     default: 60
 attributes:
@@ -135,9 +141,8 @@ attributes:
     description: Shows the declared buckets, and users with their buckets; of a secret only whether it changes.
     support: full
 notes:
-  - A policy takes effect when rclone looks at its folders again (C(--dir-cache-time), 2 seconds in the packaged
-    store). A new secret works at once, and ends the old one with the first request that is signed with it, at the
-    latest after 5 minutes. A key file that is removed by hand ends a key within 5 minutes.
+  - The task ends when the users that it changed see their buckets; C(rclone) may need 10 seconds for a rotated secret,
+    and the old one ends with the new one's first use. A key file that is removed by hand ends a key within 5 minutes.
   - A user that gets another access key id leaves the old key behind as unmanaged.
 seealso:
   - module: modelyard.platform.compose_project
@@ -233,6 +238,7 @@ SPEC = {
     "data_path": {"type": "str", "default": "/data"},
     "read_only_path": {"type": "str", "default": "/data-ro"},
     "owner_uid": {"type": "int"},
+    "port": {"type": "int", "default": 9000},
     "secret_store": {"type": "path", "default": "/etc/modelyard/secrets.json", "no_log": False},
     "endpoint": {"type": "str"},
     "region": {"type": "str"},

@@ -108,7 +108,7 @@ class RcloneStore:
         own = {
             "project": self.project, "service": SERVICE, "directory": str(self.site.directory),
             "keys_directory": str(self.keys), "owner_uid": UID, "secret_store": str(self.secret_store),
-            "wait_seconds": 10,
+            "wait_seconds": 20,
         }  # fmt: skip
         return {**own, **options}
 

@@ -39,10 +39,11 @@ _MAKE = 'cd -- "$1" && shift && exec mkdir -- "$@"'
 
 @dataclass(frozen=True)
 class Container:
-    """A running container of the store. ``mounts`` are the engine's words."""
+    """A running container of the store. ``mounts`` are the engine's words, ``addresses`` those the host reaches."""
 
     id: str
     mounts: Sequence[Mapping[str, Any]]
+    addresses: tuple[str, ...] = ()
 
 
 def find_container(engine: Engine, project: str, service: str, *, wait_seconds: float) -> Container | None:
@@ -51,10 +52,17 @@ def find_container(engine: Engine, project: str, service: str, *, wait_seconds: 
     while True:
         for entry in list_containers(engine, project, status=["running"]):
             if (entry["Labels"] or {}).get(SERVICE_LABEL) == service:
-                return Container(entry["Id"], entry.get("Mounts") or ())
+                return Container(entry["Id"], entry.get("Mounts") or (), _addresses(entry))
         if time.monotonic() >= deadline:
             return None
         time.sleep(_POLL_SECONDS)
+
+
+def _addresses(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    networks = (entry.get("NetworkSettings") or {}).get("Networks") or {}
+    if "host" in networks:
+        return ("127.0.0.1",)
+    return tuple(network["IPAddress"] for _name, network in sorted(networks.items()) if network.get("IPAddress"))
 
 
 def check_mounts(container: Container, places: Places, *, keys_directory: str | None, needs_read_only: bool) -> None:
@@ -105,7 +113,8 @@ def list_buckets(engine: Engine, container: Container, places: Places, *, keys_d
             f"Cannot manage the users of the store: its container still sees an older {keys_directory}, which was "
             "removed and made again; restart the container (docker restart)."
         )
-    return frozenset(names)
+    # What a file system keeps for itself in the root of a volume is nobody's bucket.
+    return frozenset(names) - {"lost+found"}
 
 
 def make_buckets(engine: Engine, container: Container, places: Places, names: Iterable[str]) -> None:

@@ -53,12 +53,12 @@ class ExternalStore:
                 return Observed(frozenset(name for name in declared.buckets if self._is_there(name)))
         return Observed(frozenset(entry["Name"] for entry in answer.get("Buckets") or ()))
 
-    def apply(self, plan: Plan, declared: Declared) -> None:
+    def apply(self, plan: Plan, declared: Declared, *, wait_seconds: float) -> None:
         """Make the missing buckets.
 
         :raises PlatformError: the store refused.
         """
-        del declared
+        del declared, wait_seconds  # each bucket's answer tells all
         for name in plan.buckets:
             with self._telling(f"make bucket '{name}'"):
                 self._make(name)

@@ -34,7 +34,7 @@ class Store(Protocol):
 
     def observe(self, declared: Declared, *, wait_seconds: float, may_be_absent: bool) -> Observed: ...
 
-    def apply(self, plan: Plan, declared: Declared) -> None: ...
+    def apply(self, plan: Plan, declared: Declared, *, wait_seconds: float) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Task:
             with self._locked():
                 # Another run may have come first.
                 observed, plan = self._look(may_be_absent=False)
-                self.store.apply(plan, self.declared)
+                self.store.apply(plan, self.declared, wait_seconds=self.wait_seconds)
         return {
             "changed": bool(plan.steps),
             "plan": [step.as_result() for step in plan.steps],
@@ -111,6 +111,7 @@ def _rclone_task(params: Mapping[str, Any], declared: Declared, source: SecretSo
         places=places,
         keys_directory=os.path.normpath(params["keys_directory"]) if params["keys_directory"] else None,
         custody=custody,
+        port=params["port"],
     )
     return Task(f"{params['project']}-{params['service']}", store, declared, custody, site, params["wait_seconds"])
 
