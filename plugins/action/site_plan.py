@@ -1,0 +1,115 @@
+# Copyright: modelyard.platform contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The controller's half of module site_plan: all of it, for what it reads is here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.action import ActionBase
+from ansible_collections.modelyard.platform.plugins.module_utils._errors import PlatformError
+from ansible_collections.modelyard.platform.plugins.module_utils._site.needs import (
+    Need,
+    SiteRole,
+    derive_order,
+    find_problems,
+    needs_from,
+    parse_needs,
+)
+
+_OWN_ROLES = os.path.realpath(os.path.join(os.path.dirname(__file__), "../../roles"))
+#: Its defaults are known to every role.
+_SITE_ROLE = "site"
+
+
+class ActionModule(ActionBase):
+    """Reads the roles' data with each host's variables."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _VALID_ARGS = frozenset({"roles"})
+
+    def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        try:
+            _validated, given = self.validate_argument_spec({"roles": {"type": "dict", "required": True}})
+            roles, problems = self._read_roles(given["roles"], variables)
+            problems += find_problems(roles)
+            order = derive_order(roles)
+        except PlatformError as error:
+            return {**result, "failed": True, "msg": str(error)}
+        needs: dict[str, list[dict[str, Any]]] = {}
+        for need in (need for role in roles for need in role.needs):
+            needs.setdefault(need.subject, []).append({"role": need.role, "host": need.host, "data": need.data})
+        return {
+            **result,
+            "changed": False,
+            "order": order,
+            "needs": needs,
+            "role_hosts": {role.name: list(role.hosts) for role in roles},
+            "problems": problems,
+        }
+
+    def _read_roles(self, enabled: Mapping[str, str], variables: Mapping[str, Any]) -> tuple[list[SiteRole], list[str]]:
+        roles, problems = [], []
+        for name, group in enabled.items():
+            hosts = list(variables["groups"].get(group, ())) if group != "all" else list(variables["groups"]["all"])
+            if not hosts:
+                continue
+            folder = _find_role(name, str(variables.get("playbook_dir", "")))
+            owns, declared = parse_needs(self._read(folder, "meta/needs.yml"), name)
+            needs: list[Need] = []
+            for host in hosts:
+                templar = self._templar_for(folder, host, variables)
+                problems += [f"{host}: {text}" for text in self._refused_options(folder, templar)]
+                for subject, data in declared.items():
+                    needs += needs_from(subject, templar.template(data), role=name, host=host)
+            roles.append(SiteRole(name, hosts, owns, needs))
+        return roles, list(dict.fromkeys(problems))
+
+    def _templar_for(self, folder: str, host: str, variables: Mapping[str, Any]) -> Any:
+        """Return a templar that knows the role's defaults and the host's variables, as the role itself will."""
+        known = {
+            **self._defaults(os.path.join(_OWN_ROLES, _SITE_ROLE)),
+            **self._defaults(folder),
+            **variables["hostvars"].raw_get(host),
+        }
+        return self._templar.copy_with_new_env(available_variables=known)
+
+    def _defaults(self, folder: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        path = os.path.join(folder, "defaults/main")
+        names = sorted(os.listdir(path)) if os.path.isdir(path) else []
+        for name in [f"main/{name}" for name in names] or ["main.yml"]:
+            found |= self._read(folder, f"defaults/{name}") or {}
+        return found
+
+    def _refused_options(self, folder: str, templar: Any) -> Sequence[str]:
+        """Return what the role's argument specification has against the values, before any role begins."""
+        specs = self._read(folder, "meta/argument_specs.yml") or {}
+        options = ((specs.get("argument_specs") or {}).get("main") or {}).get("options") or {}
+        known = templar.available_variables
+        values = {name: templar.template(known[name]) for name in options if name in known}
+        found: Sequence[str] = ArgumentSpecValidator(options).validate(values).error_messages
+        return found
+
+    def _read(self, folder: str, name: str) -> Any:
+        path = os.path.join(folder, name)
+        return self._loader.load_from_file(path, trusted_as_template=True) if os.path.exists(path) else None
+
+
+def _find_role(name: str, playbook_folder: str) -> str:
+    """Return the folder of a role of this collection, or of one beside the playbook."""
+    for folder in (os.path.join(_OWN_ROLES, name), os.path.join(playbook_folder, "roles", name)):
+        if os.path.isdir(folder):
+            return folder
+    raise PlatformError(
+        f"Cannot find role {name!r}: it is neither in this collection nor in roles/ beside the playbook; correct "
+        "'site_roles'."
+    )

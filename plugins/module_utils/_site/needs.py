@@ -1,0 +1,114 @@
+# Copyright: modelyard.platform contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What roles need of each other, and the order that follows from it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .._errors import PlatformError
+
+#: What the site itself provides: secrets and ports before the first role, promises are tried after the last.
+SITE_SUBJECTS = frozenset({"port", "promise", "secret"})
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one role on one host asks of the owner of a subject; ``data`` is in the owner's words."""
+
+    subject: str
+    role: str
+    host: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SiteRole:
+    """A role that is enabled on at least one host. ``owns``: the subjects that it provides."""
+
+    name: str
+    hosts: Sequence[str]
+    owns: frozenset[str] = frozenset()
+    needs: Sequence[Need] = field(default=())
+
+    @property
+    def subjects(self) -> frozenset[str]:
+        return frozenset(need.subject for need in self.needs)
+
+
+def parse_needs(found: object, role: str) -> tuple[frozenset[str], dict[str, list[Any]]]:
+    """Return what ``meta/needs.yml`` of a role says: the subjects it owns, and its needs by subject, not templated.
+
+    :raises PlatformError: it has another form.
+    """
+    content = found if found is not None else {}
+    if not isinstance(content, Mapping) or (unknown := set(content) - {"owns", "needs"}):
+        said = ", ".join(sorted(map(str, unknown))) if isinstance(content, Mapping) else type(content).__name__
+        raise PlatformError(f"Cannot read the needs of role {role!r}: found {said}; known are 'owns' and 'needs'.")
+    owns, needs = content.get("owns") or [], content.get("needs") or {}
+    if not isinstance(owns, list) or not isinstance(needs, Mapping):
+        raise PlatformError(
+            f"Cannot read the needs of role {role!r}: 'owns' is a list of subjects, 'needs' maps subjects to lists."
+        )
+    return frozenset(map(str, owns)), {str(subject): data for subject, data in needs.items()}
+
+
+def needs_from(subject: str, data: object, *, role: str, host: str) -> list[Need]:
+    """Return the needs that a templated list declares.
+
+    :raises PlatformError: it is no list of mappings.
+    """
+    if data is None:
+        return []
+    if not isinstance(data, list) or not all(isinstance(entry, Mapping) for entry in data):
+        raise PlatformError(f"Cannot read need {subject!r} of role {role!r}: it must be a list of mappings.")
+    return [Need(subject, role, host, entry) for entry in data]
+
+
+def find_problems(roles: Sequence[SiteRole]) -> list[str]:
+    """Name every need without an owner, and every subject with two."""
+    owners = _owners(roles)
+    problems = []
+    for subject, names in owners.items():
+        if len(names) > 1:
+            problems.append(
+                f"Cannot tell who provides {subject!r}: roles {' and '.join(map(repr, names))} both do; enable one."
+            )
+    problems += [
+        f"Cannot deploy role {role.name!r}: it needs a {subject}, and no role that provides one is enabled on any "
+        f"host; put a host into the group of a role that owns {subject!r}."
+        for role in roles
+        for subject in sorted(role.subjects - owners.keys() - SITE_SUBJECTS)
+    ]
+    return problems
+
+
+def derive_order(roles: Sequence[SiteRole]) -> list[str]:
+    """Return the names of the roles, owners before those who need them, otherwise as they stand.
+
+    :raises PlatformError: roles need each other in a circle.
+    """
+    owners = {subject: names[0] for subject, names in _owners(roles).items()}
+    waits = {
+        role.name: {owners[subject] for subject in role.subjects if subject in owners} - {role.name} for role in roles
+    }
+    order: list[str] = []
+    while len(order) < len(roles):
+        ready = [role.name for role in roles if role.name not in order and waits[role.name] <= set(order)]
+        if not ready:
+            circle = sorted(set(waits) - set(order))
+            raise PlatformError(f"Cannot order the roles of the site: {', '.join(circle)} need each other; break that.")
+        order.append(ready[0])
+    return order
+
+
+def _owners(roles: Iterable[SiteRole]) -> dict[str, list[str]]:
+    owners: dict[str, list[str]] = {}
+    for role in roles:
+        for subject in sorted(role.owns):
+            owners.setdefault(subject, []).append(role.name)
+    return owners
