@@ -15,14 +15,17 @@ from .._version import VERSION
 _EXIT_CODES = "exit codes: 0 all is well or done; 1 something has failed; 2 wrong use, or it cannot be done"
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command."""
+def make_parser(*, directory: str = DEFAULT_DIRECTORY, secret_store: str = DEFAULT_PATH) -> argparse.ArgumentParser:
+    """Return the parser of the whole command.
+
+    :param directory: the site's folder, unless another one is typed; ``secret_store`` likewise.
+    """
     parser = argparse.ArgumentParser(
         prog="modelyard", description="Look after the Compose projects of this host.", epilog=_EXIT_CODES
     )
     parser.add_argument("--version", action="version", version=f"modelyard {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    places = _places()
+    places = _places(directory, secret_store)
     _add_status(commands, places)
     _add_logs(commands, places)
     _add_releases(commands, places)
@@ -31,10 +34,10 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _places() -> argparse.ArgumentParser:
+def _places(directory: str, secret_store: str) -> argparse.ArgumentParser:
     places = argparse.ArgumentParser(add_help=False)
-    places.add_argument("--directory", default=DEFAULT_DIRECTORY, help="folder of the site (%(default)s)")
-    places.add_argument("--secret-store", default=DEFAULT_PATH, help="the secret store (%(default)s)")
+    places.add_argument("--directory", default=directory, help="folder of the site (%(default)s)")
+    places.add_argument("--secret-store", default=secret_store, help="the secret store (%(default)s)")
     return places
 
 

@@ -4,8 +4,8 @@
 
 """The command ``modelyard`` on a host: what an operator wants to know or do without a playbook at hand.
 
-It is the modules' own code, packed into one file; ``tools/build_host_command.py`` packs it. Only ``secrets show`` ever
-writes a secret, and nothing else with it.
+It is the modules' own code, packed into one file by :mod:`pack`. Only ``secrets show`` ever writes a secret, and
+nothing else with it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TextIO
 from .._bug import describe_bug
 from .._compose.engine import Engine, socket_path_of
 from .._compose.release import ReleaseStore
-from .._compose.site import Site
+from .._compose.site import DEFAULT_DIRECTORY, Site
 from .._compose.status import (
     ProjectStatus,
     is_known,
@@ -31,7 +31,7 @@ from .._compose.status import (
 )
 from .._errors import PlatformError
 from .._secrets.masking import mask, secret_values
-from .._secrets.store import SecretStore
+from .._secrets.store import DEFAULT_PATH, SecretStore
 from .arguments import make_parser
 from .text import render_overview, render_plan, render_project, render_releases, render_secrets
 
@@ -168,9 +168,14 @@ class HostCommand:
         return ALL_WELL
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code. Errors go to the standard error, in words."""
-    given = make_parser().parse_args(argv)
+def main(
+    argv: Sequence[str] | None = None, *, directory: str = DEFAULT_DIRECTORY, secret_store: str = DEFAULT_PATH
+) -> int:
+    """Run the command; return its exit code. Errors go to the standard error, in words.
+
+    :param directory: the site's folder, unless another one is typed; ``secret_store`` likewise.
+    """
+    given = make_parser(directory=directory, secret_store=secret_store).parse_args(argv)
     try:
         if os.geteuid() != 0:
             raise PlatformError(
