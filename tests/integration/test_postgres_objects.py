@@ -21,7 +21,8 @@ from support.site import Site
 
 #: A name that each place has to quote: SQL, psql's own commands, a connection string.
 ODD = "My 'odd\" d\\b=x/ü"
-PASSWORD = "it's \\ a pässword"
+#: One that SASLprep changes too: a Roman nine, a no-break space, a soft hyphen.
+PASSWORD = "it's \\ a pässword \u2168\u00a0\u00ad!"
 
 DECLARED: dict[str, Any] = {
     "roles": [
@@ -128,8 +129,9 @@ def test_what_was_changed_by_hand_comes_back_alone(server: PostgresServer) -> No
     for statement, expected in BY_HAND.items():
         for one in statement.replace("{odd}", quoted).split("; "):
             server.sql(one, "shop")
+        # What one run would leave, the next one's plan would show.
         assert planned(server.apply(**DECLARED)) == expected, statement
-        assert not server.run(**DECLARED).changed, statement
+    assert not server.run(**DECLARED).changed
 
 
 def test_what_is_in_no_declaration_is_told_and_kept(server: PostgresServer) -> None:
@@ -334,4 +336,4 @@ def test_a_server_that_does_not_run_is_told_apart_from_none(server: PostgresServ
     assert server.run(roles=[{"name": "shop"}]).msg == said
     checked = server.run(check=True, roles=[{"name": "shop"}])
     assert not checked.changed
-    assert checked["warnings"] == [said]
+    assert said in json.dumps(checked["warnings"])

@@ -61,6 +61,8 @@ class Content:
 
     extensions: Mapping[str, InstalledExtension]
     schemas: Mapping[str, ObservedSchema]
+    #: Of extensions that are to get another version: whether the server knows a way there.
+    updatable: Mapping[str, bool]
     #: Kind and schema to the number of such relations.
     totals: Mapping[tuple[str, str], int]
     #: Kind, schema, role and privilege to the number of relations on which the role has it.
@@ -147,6 +149,7 @@ _CONTENT = """
 SELECT jsonb_build_object(
  'extensions', (SELECT jsonb_object_agg(e.extname, jsonb_build_array(e.extversion, n.nspname, e.extrelocatable))
    FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace),
+ 'updatable', {updatable},
  'schemas', (SELECT jsonb_object_agg(n.nspname, jsonb_build_array(pg_get_userbyid(n.nspowner), {privileges}))
    FROM pg_namespace n WHERE n.nspname !~ '^pg_(toast|temp)'),
  'totals', (SELECT jsonb_agg(t) FROM (SELECT r.kind, r.nspname, count(*) FROM {relations} r GROUP BY 1, 2) t),
@@ -162,6 +165,13 @@ SELECT jsonb_build_object(
    FROM pg_default_acl d JOIN pg_namespace n ON n.oid = d.defaclnamespace
    CROSS JOIN LATERAL aclexplode(d.defaclacl) x JOIN pg_authid a ON a.oid = x.grantee
    WHERE d.defaclobjtype IN ('r', 'S') GROUP BY 1, 2, 3, 4) t));
+"""
+# The function fails for an extension that is not offered, and is slow for one with many versions.
+_UPDATABLE = """
+(SELECT jsonb_object_agg(e.extname, CASE WHEN EXISTS (SELECT FROM pg_available_extensions a WHERE a.name = e.extname)
+   THEN EXISTS (SELECT FROM pg_extension_update_paths(e.extname) p
+     WHERE p.source = e.extversion AND p.target = w.version AND p.path IS NOT NULL) ELSE false END)
+ FROM pg_extension e JOIN (VALUES {versions}) w (name, version) ON w.name = e.extname AND w.version <> e.extversion)
 """
 _RELATIONS = """
 (SELECT c.oid, c.relacl, c.relowner, n.nspname, CASE c.relkind WHEN 'S' THEN 'sequences' ELSE 'tables' END AS kind,
@@ -224,7 +234,13 @@ _NONE_OFFERED = "(SELECT ''::text AS name, ''::text AS version, ''::text AS sche
 
 def _content_sql(database: Database) -> str:
     within = [grant for grant in database.grants if grant.kind in ("tables", "sequences")]
+    versions = [
+        f"({quote_literal(extension.name)}, {quote_literal(extension.version)})"
+        for extension in database.extensions
+        if extension.version
+    ]
     return _CONTENT.format(
+        updatable=_UPDATABLE.format(versions=", ".join(versions)) if versions else "NULL::jsonb",
         privileges=_PRIVILEGES.format(acl="n.nspacl", kind="'n'", owner="n.nspowner"),
         relations=_RELATIONS.format(schemas=quote_texts(sorted({grant.schema for grant in within}))),
         roles=quote_texts(sorted({grant.role for grant in within})),
@@ -308,6 +324,7 @@ def _parse_content(entry: Mapping[str, Any]) -> Content:
             name: ObservedSchema(owner, _parse_privileges(privileges))
             for name, (owner, privileges) in (entry["schemas"] or {}).items()
         },
+        updatable=entry["updatable"] or {},
         totals={(row["kind"], row["nspname"]): row["count"] for row in entry["totals"] or ()},
         held={key(row): row["held"] for row in held},
         granted={key(row): row["granted"] for row in held},

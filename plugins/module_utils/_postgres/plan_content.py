@@ -200,17 +200,22 @@ class _Inside:
             database=self.database.name,
         )
 
+    def _check_update(self, extension: Extension, found: InstalledExtension, doing: str) -> None:
+        offers = self.observed.offers.get(extension.name, {})
+        if extension.version not in offers:
+            offered = ", ".join(sorted(version for version in offers if version)) or "none"
+            self.problems.add(f"{doing} and the server offers {offered}; declare one of these.")
+        elif self.content is not None and not self.content.updatable.get(extension.name, False):
+            self.problems.add(
+                f"{doing} and the server knows no way from there; declare {found.version}, or drop and install it by "
+                "hand with all that depends on it."
+            )
+
     def _change(self, extension: Extension, found: InstalledExtension) -> Iterator[Step]:
         doing = f"Cannot change extension {extension.name!r} {self.where}"
         name, statements, reasons = quote_identifier(extension.name), [], []
         if extension.version and extension.version != found.version:
-            if extension.version not in self.observed.offers.get(extension.name, {}):
-                offers = self.observed.offers.get(extension.name, {})
-                offered = ", ".join(sorted(version for version in offers if version)) or "none"
-                self.problems.add(
-                    f"{doing} to version {extension.version}: it is {found.version} and the server offers {offered}; "
-                    "declare one of these."
-                )
+            self._check_update(extension, found, f"{doing} to version {extension.version}: it is {found.version}")
             reasons.append(f"version: {found.version} -> {extension.version}")
             statements.append(f"ALTER EXTENSION {name} UPDATE TO {quote_literal(extension.version)}")
         if extension.schema and extension.schema != found.schema:

@@ -107,6 +107,7 @@ def _content(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "extensions": {"plpgsql": ["1.0", "pg_catalog", False], **entry.get("extensions", {})},
         "schemas": schemas,
+        "updatable": entry.get("updatable"),
         "totals": rows("totals", "kind", "nspname", "count"),
         "held": rows("held", "kind", "nspname", "rolname", "privilege_type", "held", "granted"),
         "future": rows("future", "kind", "nspname", "creator", "rolname", "privileges"),
