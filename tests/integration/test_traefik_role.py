@@ -14,108 +14,21 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import docker
 import pytest
-from docker.models.containers import Container
-from support.modules import ModuleResult, run_module
-from support.role_run import RoleRun, SiteOfRoles
+from support.edge import ADMIN_SECRETS, DOMAIN, ROUTE_SECONDS, Edge, free_ports
+from support.modules import run_module
+from support.role_run import SiteOfRoles
 from support.site import Site
 
-DOMAIN = "edge.test"
-SECRETS: list[dict[str, Any]] = [
-    {"name": "traefik_admin_password", "kind": "password", "length": 16},
-    {"name": "traefik_admin_login", "kind": "htpasswd", "of": "traefik_admin_password", "user": "admin"},
+SECRETS = [
+    *ADMIN_SECRETS,
     {"name": "site_ca", "kind": "x509_ca"},
     {"name": "site_tls", "kind": "x509_leaf", "of": "site_ca", "names": [DOMAIN, f"*.{DOMAIN}"]},
 ]
 PROJECT_TASK = "Apply the project"
-# What a route needs until Traefik serves it: it waits for the folder to be quiet.
-ROUTE_SECONDS = 15.0
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _number in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
-@dataclass(frozen=True)
-class Edge:
-    """A running edge, and how to speak to it."""
-
-    roles: SiteOfRoles
-    ports: dict[str, int]
-    first: RoleRun
-
-    @property
-    def project(self) -> str:
-        return self.roles.site.name("traefik")
-
-    def again(self, **more: Any) -> RoleRun:
-        return self.roles.run("traefik", secrets=SECRETS, **more)
-
-    def secret(self, name: str) -> dict[str, Any]:
-        stored = json.loads(self.roles.secret_store.read_text(encoding="utf-8"))
-        return dict(stored["secrets"][name])
-
-    def container(self, service: str) -> Container:
-        return self.roles.site.engine.containers.get(f"{self.project}-{service}-1")
-
-    def context(self) -> ssl.SSLContext:
-        ca = self.roles.site.directory / "projects" / self.project / "private/ca/ca.pem"
-        context = ssl.create_default_context(cadata=ca.read_text(encoding="ascii"))
-        # What Python 3.13 asks for by default.
-        context.verify_flags |= ssl.VERIFY_X509_STRICT
-        return context
-
-    def connect(self, host: str) -> http.client.HTTPSConnection:
-        connection = http.client.HTTPSConnection(f"{host}", self.ports["https"], timeout=40, context=self.context())
-        raw = socket.create_connection(("127.0.0.1", self.ports["https"]), timeout=40)
-        connection.sock = self.context().wrap_socket(raw, server_hostname=host)
-        return connection
-
-    def ask(self, host: str, path: str = "/", **headers: str) -> tuple[int, str, http.client.HTTPMessage]:
-        connection = self.connect(host)
-        connection.request("GET", path, headers=headers)
-        answer = connection.getresponse()
-        found = (answer.status, answer.read().decode(errors="replace"), answer.headers)
-        connection.close()
-        return found
-
-    def wait_for(self, host: str, status: int) -> None:
-        deadline = time.monotonic() + ROUTE_SECONDS
-        while (found := self.ask(host)[0]) != status:
-            assert time.monotonic() < deadline, f"{host} answers {found}, not {status}"
-            time.sleep(0.2)
-
-    def route(self, project: str, image: str, **route: Any) -> ModuleResult:
-        """Apply a project of the fixture app with one route, as another role would."""
-        filtered = self._filter([{"name": project, "hosts": [f"{project}.{DOMAIN}"], "service": "web", "port": 8080,
-                                  **route}])  # fmt: skip
-        network = self.roles.site.name("edge")
-        return run_module(
-            "compose_project",
-            {
-                "name": self.roles.site.name(project), "directory": str(self.roles.site.directory), "pull": "never",
-                "layers": [{"services": {"web": {"image": image, "networks": ["edge"]}},
-                            "networks": {"edge": {"external": True, "name": network}}}],
-                "networks": [{"name": network}],
-                "edge": {"file": f"{self.roles.site.directory}/edge/routes/{project}.yml", "config": filtered,
-                         "api": f"http://127.0.0.1:{self.ports['edge_api']}"},
-            },
-        )  # fmt: skip
-
-    @staticmethod
-    def _filter(routes: list[dict[str, Any]]) -> dict[str, Any]:
-        from ansible_collections.modelyard.platform.plugins.filter.traefik_routes import traefik_routes
-
-        return traefik_routes(routes)
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +45,8 @@ def edge(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) 
     try:
         first = roles.run("traefik", secrets=SECRETS)
         assert first.rc == 0, first.output[-3000:]
-        yield Edge(roles, ports, first)
+        ca = site.directory / "projects" / site.name("traefik") / "private/ca/ca.pem"
+        yield Edge(roles, ports, first, SECRETS, ca.read_text(encoding="ascii"))
     finally:
         site.remove()
 
@@ -147,12 +61,6 @@ def routed(edge: Edge, app_images: dict[str, str]) -> Edge:
 
 def basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-
-
-def current(secret: dict[str, Any]) -> str:
-    """Return the value that counts now, from a secret's record in the store."""
-    version = secret["versions"][str(secret["current"])]
-    return str(version["secret"][version["main"]])
 
 
 def test_a_second_run_changes_nothing_and_check_mode_says_so(routed: Edge) -> None:
@@ -218,7 +126,7 @@ def test_a_client_that_names_no_host_of_the_site_gets_no_certificate(routed: Edg
 
 def test_the_dashboard_is_the_administrators(routed: Edge) -> None:
     host = f"traefik.{DOMAIN}"
-    password = current(routed.secret("traefik_admin_password"))
+    password = routed.secret("traefik_admin_password")
     assert routed.ask(host, "/dashboard/")[0] == 401
     assert routed.ask(host, "/dashboard/", Authorization=basic("admin", "wrong"))[0] == 401
     status, body, _headers = routed.ask(host, "/dashboard/", Authorization=basic("admin", password))
@@ -248,7 +156,7 @@ def test_containers_are_confined(routed: Edge) -> None:
 
 
 def test_no_secret_is_shown_by_the_engine_or_by_ansible(routed: Edge) -> None:
-    values = [current(routed.secret(name)) for name in ("traefik_admin_password", "traefik_admin_login", "site_tls")]
+    values = [routed.secret(name) for name in ("traefik_admin_password", "traefik_admin_login", "site_tls")]
     shown = json.dumps([routed.container(service).attrs for service in ("traefik", "proxy")])
     for value in values:
         # A key has several lines, which JSON would write otherwise.
@@ -311,14 +219,14 @@ def test_a_new_route_leaves_the_container_and_open_connections(routed: Edge, app
     assert [stream.readline() for _number in range(3)] == [b"1\n", b"2\n", b"3\n"]
     after = routed.container("traefik")
     assert (after.id, after.attrs["State"]["StartedAt"]) == (before.id, before.attrs["State"]["StartedAt"])
-    password = current(routed.secret("traefik_admin_password"))
+    password = routed.secret("traefik_admin_password")
     login = basic("admin", password)
     assert routed.ask(f"second.{DOMAIN}", Authorization=login)[:2] == (200, "v2")
     connection.close()
 
 
 def test_a_rotated_password_counts_at_once_and_nothing_restarts(routed: Edge) -> None:
-    old = current(routed.secret("traefik_admin_password"))
+    old = routed.secret("traefik_admin_password")
     container = routed.container("traefik")
     done = run_module(
         "secrets",
@@ -326,7 +234,7 @@ def test_a_rotated_password_counts_at_once_and_nothing_restarts(routed: Edge) ->
          "secrets": SECRETS, "rotate": ["traefik_admin_password"]},
     )  # fmt: skip
     assert not done.failed, done.msg
-    new = current(routed.secret("traefik_admin_password"))
+    new = routed.secret("traefik_admin_password")
     assert new != old
     again = routed.again()
     assert again.changed == [PROJECT_TASK], again.output[-3000:]
