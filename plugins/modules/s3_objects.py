@@ -61,7 +61,7 @@ options:
       - Needed with O(engine=rclone) and O(users).
     type: int
   port:
-    description: Where the store listens inside its container; changed users are tried there.
+    description: Where the store listens inside its container; users are tried there.
     type: int
     default: 9000
   secret_store:
@@ -128,8 +128,8 @@ options:
             default: read_write
   wait_seconds:
     description:
-      - How long to wait for the store to run, for another run that changes it, and until the users that were changed
-        see their buckets with their keys. V(0) tries no user.
+      - How long to wait for the store to run, for another run that changes it, and until the users see their
+        buckets with their keys. V(0) tries no user.
     type: int
     default: 60
 attributes:
@@ -141,8 +141,9 @@ attributes:
     description: Shows the declared buckets, and users with their buckets; of a secret only whether it changes.
     support: full
 notes:
-  - The task ends when the users that it changed see their buckets; C(rclone) may need 10 seconds for a rotated secret,
-    and the old one ends with the new one's first use. A key file that is removed by hand ends a key within 5 minutes.
+  - The task ends when all users see their buckets with their keys, also where nothing changes; C(rclone) may need 10
+    seconds for a rotated secret, and the old one ends with the new one's first use. A key whose file is removed by hand
+    ends within 5 minutes.
   - A user that gets another access key id leaves the old key behind as unmanaged.
 seealso:
   - module: modelyard.platform.compose_project

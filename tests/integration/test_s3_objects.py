@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 import time
 import urllib.error
@@ -233,21 +234,40 @@ def test_a_rotated_secret_works_at_once_and_ends_the_old_one(filled: RcloneStore
 
 
 def test_killed_at_any_moment_the_next_run_converges(store: RcloneStore, seed: int) -> None:
-    moments, reference = random.Random(seed), 0.3
-    for number in range(8):
-        secret = f"{ANN}-{number}"
-        users = [{**USERS[0], "secret_access_key": secret}, USERS[1]]
+    moments = random.Random(seed)
+    for number in range(12):
+        users = [{**USERS[0], "secret_access_key": f"{ANN}-{number}"}, USERS[1]]
+        # Without the gate, which takes its time and writes nothing.
+        declared = {"buckets": BUCKETS, "users": users, "wait_seconds": 0}
         (store.keys / "bob000000").unlink(missing_ok=True)
-        running = start_module("s3_objects", store.params(buckets=BUCKETS, users=users))
-        time.sleep(moments.uniform(0.1, reference))
+        running = start_module("s3_objects", store.params(**declared))
+        time.sleep(moments.uniform(0.1, 0.3))
         running.kill(with_children=True)
         running.wait()
-        store.apply(buckets=BUCKETS, users=users)
-        assert not store.run(buckets=BUCKETS, users=users).changed
+        store.apply(**declared)
+        assert not store.run(**declared).changed
         assert sorted(path.name for path in store.keys.iterdir()) == [
             "ann000000", "ann000000.buckets", "bob000000", "bob000000.buckets",
         ]  # fmt: skip
-    assert failure(store.client("ann000000", secret).list_buckets) == ""
+
+
+def test_a_run_that_changes_nothing_waits_for_what_a_killed_one_wrote(filled: RcloneStore) -> None:
+    users = [{**USERS[0], "secret_access_key": "new-" + ANN}, USERS[1]]
+    assert filled.apply(buckets=BUCKETS, users=users, wait_seconds=0).changed
+    new = filled.client("ann000000", "new-" + ANN)
+    assert failure(new.list_buckets) == "AccessDenied", "rclone asked again at once: the gate has nothing to wait for"
+    assert not filled.apply(buckets=BUCKETS, users=users).changed
+    assert failure(new.list_buckets) == ""
+
+
+def test_a_user_that_does_not_work_fails_the_run(filled: RcloneStore) -> None:
+    refused = filled.run(**DECLARED, port=9001, wait_seconds=1)
+    assert re.fullmatch(
+        r"Cannot see user 'ann' work: asked at [0-9.]+:9001 with its key, the store does not answer "
+        r"\(\[Errno 111\] Connection refused\) after 1 s; its files are as they should be, so look at the store's log "
+        r"\(docker logs\)\.",
+        refused.msg,
+    )
 
 
 # --- secrets

@@ -53,15 +53,18 @@ class ExternalStore:
                 return Observed(frozenset(name for name in declared.buckets if self._is_there(name)))
         return Observed(frozenset(entry["Name"] for entry in answer.get("Buckets") or ()))
 
-    def apply(self, plan: Plan, declared: Declared, *, wait_seconds: float) -> None:
+    def apply(self, plan: Plan, declared: Declared) -> None:
         """Make the missing buckets.
 
         :raises PlatformError: the store refused.
         """
-        del declared, wait_seconds  # each bucket's answer tells all
+        del declared
         for name in plan.buckets:
             with self._telling(f"make bucket '{name}'"):
                 self._make(name)
+
+    def gate(self, declared: Declared, *, wait_seconds: float) -> None:
+        """Do nothing: each bucket's own answer has told all."""
 
     def _is_there(self, name: str) -> bool:
         try:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The gate: changed users are asked for as themselves, until the store gives them what was declared.
+"""The gate: every user's own question is asked, until the store answers with what was declared.
 
 rclone asks its auth program again for a key that it knows only 10 s after it asked last, so without this a rotated
 secret could be refused to the first who uses it. It keeps one answer for all clients: what is true for us is for them.
@@ -48,7 +48,7 @@ def wait_for_users(address: str, users: Iterable[User], *, wait_seconds: float) 
             if time.monotonic() >= deadline:
                 raise PlatformError(
                     f"Cannot see user '{user.name}' work: asked at {address} with its key, the store {fault} after "
-                    f"{wait_seconds:g} s; its files are written, so look at the store's log (docker logs)."
+                    f"{wait_seconds:g} s; its files are as they should be, so look at the store's log (docker logs)."
                 )
             time.sleep(_POLL_SECONDS)
 

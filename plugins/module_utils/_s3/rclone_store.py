@@ -51,26 +51,35 @@ class RcloneStore:
         buckets = list_buckets(self.engine, container, self.places, keys_directory=directory)
         return Observed(buckets, keys, keys_mode)
 
-    def apply(self, plan: Plan, declared: Declared, *, wait_seconds: float) -> None:
-        """Carry out a plan, and see that changed users work. Killed in between, the next run's plan is the rest.
+    def apply(self, plan: Plan, declared: Declared) -> None:
+        """Carry out a plan. Killed in between, the next run's plan is the rest.
 
         :raises PlatformError: the store or the disk refused.
         """
-        container = find_container(self.engine, self.project, self.service, wait_seconds=0)
-        if container is None:
-            raise self._not_running(0)
         if plan.buckets:
-            make_buckets(self.engine, container, self.places, plan.buckets)
+            make_buckets(self.engine, self._container(), self.places, plan.buckets)
         if self.keys_directory and self.custody and (plan.keys_folder or plan.users):
             prepare_directory(self.keys_directory)
             for user in declared.users:
                 if user.name in plan.users:
                     write_key(self.keys_directory, user, self.custody)
-        changed = [user for user in declared.users if user.name in plan.users or {*user.grants} & {*plan.buckets}]
-        if changed and container.addresses and wait_seconds > 0:
+
+    def gate(self, declared: Declared, *, wait_seconds: float) -> None:
+        """Return when the users work, also those that a killed run wrote. Without time to wait nobody is asked.
+
+        :raises PlatformError: one of them does not.
+        """
+        addresses = self._container().addresses if declared.users and wait_seconds > 0 else ()
+        if addresses:
             from .gate import wait_for_users
 
-            wait_for_users(f"{container.addresses[0]}:{self.port}", changed, wait_seconds=wait_seconds)
+            wait_for_users(f"{addresses[0]}:{self.port}", declared.users, wait_seconds=wait_seconds)
+
+    def _container(self) -> Container:
+        container = find_container(self.engine, self.project, self.service, wait_seconds=0)
+        if container is None:
+            raise self._not_running(0)
+        return container
 
     def _check(self, container: Container, declared: Declared, directory: str | None, keys_mode: int | None) -> None:
         needs_read_only = any("read_only" in user.grants.values() for user in declared.users)

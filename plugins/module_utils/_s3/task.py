@@ -34,7 +34,9 @@ class Store(Protocol):
 
     def observe(self, declared: Declared, *, wait_seconds: float, may_be_absent: bool) -> Observed: ...
 
-    def apply(self, plan: Plan, declared: Declared, *, wait_seconds: float) -> None: ...
+    def apply(self, plan: Plan, declared: Declared) -> None: ...
+
+    def gate(self, declared: Declared, *, wait_seconds: float) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,9 @@ class Task:
             with self._locked():
                 # Another run may have come first.
                 observed, plan = self._look(may_be_absent=False)
-                self.store.apply(plan, self.declared, wait_seconds=self.wait_seconds)
+                self.store.apply(plan, self.declared)
+        if not check_mode:
+            self.store.gate(self.declared, wait_seconds=self.wait_seconds)
         return {
             "changed": bool(plan.steps),
             "plan": [step.as_result() for step in plan.steps],

@@ -51,7 +51,8 @@ def test_a_key_that_is_there_is_answered_with_its_file(keys: Path, before: bool)
     [
         "", "eve00000", "ann0000", "short", "ann00000.buckets", "folder00", "linked00", "../outside0",
         "../../../etc/passwd", "ann00000/", "ann00000 ", "ann00000\n", "x\nann00000", 'ann00000"',
-        '", "user": "ann00000', '\n"user": "ann00000"', "ann00000\0", "ann0000ü", "-ann00000", "*", "ann0000?", "a" * 129,
+        '", "user": "ann00000', '\n"user": "ann00000"', "ann00000\0", "ann0000ü", "-ann00000", "*", "ann0000?",
+        "a" * 129,
     ],
 )  # fmt: skip
 def test_anything_else_fails_and_says_nothing(keys: Path, user: str) -> None:

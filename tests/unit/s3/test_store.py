@@ -195,7 +195,7 @@ def external(region: str = "us-east-1", there: tuple[str, ...] = (), **refused: 
 def apply(store: Any) -> tuple[str, ...]:
     declared = Declared(("alpha", "beta"))
     plan = make_plan(declared, store.observe(declared, wait_seconds=0, may_be_absent=False), None)
-    store.apply(plan, declared, wait_seconds=0)
+    store.apply(plan, declared)
     return plan.unmanaged
 
 
