@@ -238,7 +238,7 @@ def test_killed_at_any_moment_the_next_run_converges(store: RcloneStore, seed: i
     for number in range(12):
         users = [{**USERS[0], "secret_access_key": f"{ANN}-{number}"}, USERS[1]]
         # Without the gate, which takes its time and writes nothing.
-        declared = {"buckets": BUCKETS, "users": users, "wait_seconds": 0}
+        declared: dict[str, Any] = {"buckets": BUCKETS, "users": users, "wait_seconds": 0}
         (store.keys / "bob000000").unlink(missing_ok=True)
         running = start_module("s3_objects", store.params(**declared))
         time.sleep(moments.uniform(0.1, 0.3))
