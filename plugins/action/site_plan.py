@@ -13,6 +13,11 @@ from typing import Any
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible_collections.modelyard.platform.plugins.module_utils._errors import PlatformError
+from ansible_collections.modelyard.platform.plugins.module_utils._site.names import (
+    refuse_domain,
+    refuse_ports,
+    refuse_prefix,
+)
 from ansible_collections.modelyard.platform.plugins.module_utils._site.needs import (
     Need,
     SiteRole,
@@ -40,7 +45,7 @@ class ActionModule(ActionBase):
         try:
             _validated, given = self.validate_argument_spec({"roles": {"type": "dict", "required": True}})
             roles, problems = self._read_roles(given["roles"], variables)
-            problems += find_problems(roles)
+            problems += self._refused_names(variables) + find_problems(roles)
             order = derive_order(roles)
         except PlatformError as error:
             return {**result, "failed": True, "msg": str(error)}
@@ -55,6 +60,19 @@ class ActionModule(ActionBase):
             "role_hosts": {role.name: list(role.hosts) for role in roles},
             "problems": problems,
         }
+
+    def _refused_names(self, variables: Mapping[str, Any]) -> list[str]:
+        """Return what no argument specification can say about the values that all roles share."""
+        found = {
+            name: self._templar.template(variables[name])
+            for name in ("site_domain", "site_prefix", "site_ports")
+            if name in variables
+        }
+        return [
+            *refuse_domain(found.get("site_domain")),
+            *refuse_prefix(found.get("site_prefix", "modelyard")),
+            *refuse_ports(found.get("site_ports")),
+        ]
 
     def _read_roles(self, enabled: Mapping[str, str], variables: Mapping[str, Any]) -> tuple[list[SiteRole], list[str]]:
         roles, problems = [], []
