@@ -337,3 +337,12 @@ def test_a_server_that_does_not_run_is_told_apart_from_none(server: PostgresServ
     checked = server.run(check=True, roles=[{"name": "shop"}])
     assert not checked.changed
     assert said in json.dumps(checked["warnings"])
+
+
+def test_the_password_of_the_superuser_itself_is_rotated(server: PostgresServer) -> None:
+    server.ask_for_passwords()
+    own = {"name": "postgres", "superuser": True, "createdb": True, "createrole": True, "replication": True}
+    rotated = {**own, "bypassrls": True, "password": "of the superuser"}
+    assert server.apply(roles=[rotated]).changed
+    assert server.can_log_in("postgres", "of the superuser")
+    assert not server.apply(roles=[rotated]).changed

@@ -52,7 +52,7 @@ class Server:
         """
         while True:
             done, output = self.run(container_id, script, application=application)
-            if done.returncode != _NO_CONNECTION or time.monotonic() >= deadline:
+            if not lost_connection(done) or time.monotonic() >= deadline:
                 refuse_failure(done, self.doing)
                 return output
             self.wait_ready(container_id, deadline)
@@ -84,7 +84,8 @@ class Server:
 
 def lost_connection(done: Ended) -> bool:
     """Tell whether psql ended because the server went away, or was not there."""
-    return done.returncode == _NO_CONNECTION
+    # A script that changes to another database ends like any failing script when the server refuses that.
+    return done.returncode == _NO_CONNECTION or (done.returncode != 0 and "the database system is" in done.stderr)
 
 
 def _is_passing(said: str) -> bool:
