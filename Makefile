@@ -1,6 +1,6 @@
 # The gates. Each sets up what it needs and does nothing twice; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup engine lint unit contract check sanity integration test test-long bench host-command clean
+.PHONY: help setup engine lint unit contract check sanity integration test test-long bench host-command up down destroy clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON_BIN := build/venv/bin
@@ -54,6 +54,15 @@ bench: setup engine ## figures beside stock modules and plain Compose: table and
 
 host-command: setup ## the command for hosts, from the modules' own code: build/modelyard
 	python tools/build_host_command.py
+
+up: setup ## deploy the whole site on this machine (needs root); ARGS="--check --diff" only shows what it would do
+	ansible-playbook site.yml -i inventories/local $(ARGS)
+
+down: setup ## stop the site and keep all its data
+	ansible-playbook site.yml -i inventories/local -e site_state=stopped $(ARGS)
+
+destroy: setup ## ask, then remove the site with all its data, and nothing else
+	ansible-playbook playbooks/destroy.yml -i inventories/local $(ARGS)
 
 clean: ## remove what the gates made in this checkout; images and the engine stay
 	rm -rf build .ansible tests/output
