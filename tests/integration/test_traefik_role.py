@@ -246,3 +246,19 @@ def test_a_rotated_password_counts_at_once_and_nothing_restarts(routed: Edge) ->
         time.sleep(0.2)
     assert routed.ask(host, "/dashboard/", Authorization=basic("admin", old))[0] == 401
     assert routed.container("traefik").id == container.id
+
+
+def test_stopped_and_started_again_it_is_the_same_and_absent_leaves_nothing_that_runs(routed: Edge) -> None:
+    before = {service: routed.container(service).id for service in ("traefik", "proxy")}
+    stopped = routed.again(site_state="stopped")
+    assert stopped.rc == 0, stopped.output[-3000:]
+    assert {routed.container(service).status for service in before} == {"exited"}
+    started = routed.again()
+    assert started.rc == 0, started.output[-3000:]
+    assert {service: routed.container(service).id for service in before} == before
+    routed.wait_for(f"first.{DOMAIN}", 200)
+
+    absent = routed.again(site_state="absent")
+    assert absent.rc == 0, absent.output[-3000:]
+    filters = {"label": f"com.docker.compose.project={routed.project}"}
+    assert routed.roles.site.engine.containers.list(all=True, filters=filters) == []
