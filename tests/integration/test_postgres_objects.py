@@ -346,3 +346,33 @@ def test_the_password_of_the_superuser_itself_is_rotated(server: PostgresServer)
     assert server.apply(roles=[rotated]).changed
     assert server.can_log_in("postgres", "of the superuser")
     assert not server.apply(roles=[rotated]).changed
+
+
+def test_settings_of_a_database_do_not_change_what_is_seen_and_done(server: PostgresServer) -> None:
+    server.apply(**DECLARED)
+    server.sql("CREATE SCHEMA evil AUTHORIZATION shop", "shop")
+    server.sql("CREATE FUNCTION evil.pg_get_userbyid(oid) RETURNS name RETURN 'mallory'::name", "shop")
+    for setting in ("search_path = evil, pg_catalog", "role = 'shop'", "default_transaction_read_only = on"):
+        server.sql(f"ALTER DATABASE shop SET {setting}")
+    assert server.sql("SELECT session_user, current_user, pg_get_userbyid(10)", "shop") == "postgres|shop|mallory"
+    assert not server.apply(**DECLARED).changed
+    # No role but a superuser can install this one.
+    declared = {"databases": [{**DECLARED["databases"][0], "extensions": ["file_fdw"]}]}
+    assert planned(server.apply(**declared)) == ["create extension file_fdw in shop"]
+
+
+def test_an_extension_sees_the_path_of_the_database_and_not_ours(server: PostgresServer) -> None:
+    """As PostGIS's topology does, which writes that path, and itself behind it, into the database's settings."""
+    script = """DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = %s, added', current_database(),
+        (SELECT reset_val FROM pg_settings WHERE name = 'search_path')); END $$;"""
+    folder = server.shell("pg_config --sharedir 2>/dev/null || echo /usr/share/postgresql/17").strip() + "/extension"
+    for name, text in {
+        "pathed.control": "default_version = '1'\nrelocatable = true\n",
+        "pathed--1.sql": script,
+    }.items():
+        command = ["bash", "-c", f'printf %s "$TEXT" >{folder}/{name}']
+        code, output = server.container.exec_run(command, user="root", environment={"TEXT": text})
+        assert code == 0, output
+    server.apply(databases=[{"name": "shop", "extensions": ["pathed"]}])
+    kept = "SELECT array_to_json(setconfig) FROM pg_db_role_setting WHERE setrole = 0"
+    assert server.sql_json(kept) == ['search_path="$user", public, added']

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .observe import render_connect
+from .observe import GUARD, render_connect
 from .quoting import quote_identifier, quote_literal
 from .scram import make_verifier
 from .step import Step
@@ -33,7 +33,7 @@ SET LOCAL pg_stat_statements.track_utility TO off;
 
 def render_script(steps: Sequence[Step]) -> str:
     """Return the steps for psql; each announces itself by its number before it begins, and the end by one more."""
-    lines, database = ["SET ROLE NONE;\n"], ""
+    lines, database = [GUARD], ""
     for number, step in enumerate(steps):
         lines.append(f"\\echo {_MARK}{number}\n")
         if step.database and step.database != database:

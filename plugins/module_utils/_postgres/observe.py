@@ -24,6 +24,11 @@ PUBLIC = ""
 #: By it the server knows a session of ours that changes something.
 APPLICATION = "modelyard-objects"
 
+# The first words of a session: its database may choose another role for it, and names that are found elsewhere first.
+# Not by an option of the connection: scripts of extensions take that for the path that the user wants (PostGIS's
+# AddToSearchPath() writes it into the database's settings).
+GUARD = "SET ROLE NONE;\nSET search_path TO pg_catalog;\n"
+
 Privileges = Mapping[str, frozenset[str]]
 
 
@@ -186,7 +191,7 @@ def render_observation(declared: Declared, *, ends_others: bool = False) -> str:
 
     :param ends_others: first end sessions that an earlier run, now dead, left at work.
     """
-    parts = ["SET ROLE NONE;\nSELECT rolsuper AS is_superuser FROM pg_roles WHERE rolname = session_user \\gset\n"]
+    parts = [f"{GUARD}SELECT rolsuper AS is_superuser FROM pg_roles WHERE rolname = session_user \\gset\n"]
     if ends_others:
         parts.append(
             "SELECT count(pg_terminate_backend(pid)) AS ended FROM pg_stat_activity "
@@ -208,8 +213,7 @@ def render_connect(database: str) -> str:
     """Return the lines that go on with the session in another database, as the same user."""
     from .._compose.postgres_server import conninfo
 
-    # A database may choose another role for its sessions.
-    return f"\\connect -reuse-previous=on {quote_connect_argument(conninfo(database))}\nSET ROLE NONE;\n"
+    return f"\\connect -reuse-previous=on {quote_connect_argument(conninfo(database))}\n{GUARD}"
 
 
 def _server_sql(declared: Declared) -> str:

@@ -20,6 +20,7 @@ from .step import Step
 _DEFAULT_SCHEMA = "public"
 #: In every database. Another template may bring more.
 _TEMPLATE_SCHEMAS = frozenset({_DEFAULT_SCHEMA, "information_schema"})
+_TEMPLATE_EXTENSIONS = frozenset({"plpgsql"})
 
 
 def plan_content(declared: Declared, observed: Observed, *, user: str, problems: Problems) -> list[Step]:
@@ -129,8 +130,9 @@ class _Inside:
 
     def plan_extensions(self) -> Iterator[Step]:
         installed = self.content.extensions if self.content is not None else {}
+        declared = {extension.name for extension in self.database.extensions}
         for extension in self.missing_extensions():
-            self._check_install(extension, {*installed, *(one.name for one in self.database.extensions)})
+            self._check_install(extension, {*installed, *_TEMPLATE_EXTENSIONS, *declared})
             yield self._install(extension)
         for extension in self.database.extensions:
             if extension.name in installed:
@@ -162,7 +164,9 @@ class _Inside:
             self._check_offer(extension, offer, around, doing)
 
     def _check_offer(self, extension: Extension, offer: Offer, around: set[str], doing: str) -> None:
-        for name in offer.requires:
+        # What a template of the user's brings along, nobody knows before.
+        is_known = self.content is not None or not self.database.template
+        for name in offer.requires if is_known else ():
             if name not in around:
                 self.problems.add(
                     f"{doing}: it requires extension {name!r}, which is not declared; declare that one too."

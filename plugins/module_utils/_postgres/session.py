@@ -19,7 +19,6 @@ _DATABASE = "postgres"
 _NO_CONNECTION = 2
 # A database or a role could give a session settings that change what a statement means, or whether it ends: these win.
 _OPTIONS = {
-    "search_path": "",
     "client_min_messages": "warning",
     "default_transaction_read_only": "off",
     "lock_timeout": "60s",

@@ -55,22 +55,28 @@ class ObjectsRun:
         :raises PlatformError: it cannot be. What is said before anything is touched is said all at once.
         """
         with self._source.masked_errors():
-            declared = self._parse()
             try:
-                container_id = self._find()
-            except EngineError:
+                return self._carry_out(self._parse())
+            except EngineError as error:
+                # Without a status it says by itself that there is no engine.
+                raise PlatformError(f"{self._doing}: {error}; run again." if error.status else str(error)) from None
+
+    def _carry_out(self, declared: Declared) -> dict[str, Any]:
+        try:
+            container_id = self._find()
+        except EngineError:
+            raise
+        except PlatformError as error:
+            if not self._check_mode:
                 raise
-            except PlatformError as error:
-                if not self._check_mode:
-                    raise
-                # It is stopped: nobody can tell what differs, and the task before this one will start it.
-                return _result(Plan((), {}, ()), warnings=[str(error)])
-            if container_id is None:
-                return _result(self._plan(declared, Observed(is_there=False)))
-            plan = self._plan(declared, self._observe(declared, container_id))
-            if plan.steps and not self._check_mode:
-                plan = self._apply(declared)
-            return _result(plan)
+            # It is stopped: nobody can tell what differs, and the task before this one will start it.
+            return _result(Plan((), {}, ()), warnings=[str(error)])
+        if container_id is None:
+            return _result(self._plan(declared, Observed(is_there=False)))
+        plan = self._plan(declared, self._observe(declared, container_id))
+        if plan.steps and not self._check_mode:
+            plan = self._apply(declared)
+        return _result(plan)
 
     def _parse(self) -> Declared:
         problems = Problems()

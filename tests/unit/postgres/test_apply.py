@@ -34,7 +34,7 @@ def done_by(script: str) -> list[str]:
     transactions = re.findall(r"^BEGIN;\n(.*?)^COMMIT;$", script, re.DOTALL | re.MULTILINE)
     executed = re.findall(r"^SELECT '(.*)' \\gexec$", script, re.MULTILINE)
     alone = re.sub(r"^BEGIN;\n.*?(^COMMIT;$|\Z)", "", script, flags=re.DOTALL | re.MULTILINE)
-    bare = [line for line in alone.splitlines() if not line.startswith(("\\", "SELECT '", "SET ROLE"))]
+    bare = [line for line in alone.splitlines() if not line.startswith(("\\", "SELECT '", "SET "))]
     # A last line may be cut; what is left of it must be no command.
     return [*transactions, *executed, *(line for line in bare if re.match(r"(CREATE|ALTER|GRANT|REVOKE|DROP)", line))]
 
