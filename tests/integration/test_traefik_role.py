@@ -18,6 +18,7 @@ from pathlib import Path
 
 import docker
 import pytest
+import yaml
 from support.edge import ADMIN_SECRETS, DOMAIN, ROUTE_SECONDS, Edge, free_ports
 from support.modules import run_module
 from support.role_run import SiteOfRoles
@@ -246,6 +247,36 @@ def test_a_rotated_password_counts_at_once_and_nothing_restarts(routed: Edge) ->
         time.sleep(0.2)
     assert routed.ask(host, "/dashboard/", Authorization=basic("admin", old))[0] == 401
     assert routed.container("traefik").id == container.id
+
+
+def test_certificates_may_come_from_elsewhere(routed: Edge) -> None:
+    own = routed.roles.site.directory / "projects" / routed.project / "private/site.pem"
+    given = {"certificate": own.read_text(encoding="ascii"), "key": "@@secret:site_tls.private@@"}
+    done = routed.again(site_tls="files", traefik_certificates=[given])
+    assert done.rc == 0, done.output[-3000:]
+    assert not own.exists()
+    routed.wait_for(f"first.{DOMAIN}", 200)
+    assert "Strict-Transport-Security" in routed.ask(f"first.{DOMAIN}")[2]
+
+
+def test_the_variables_of_a_dns_provider_reach_traefik_as_files(routed: Edge) -> None:
+    secrets = [*SECRETS, {"name": "dns_token", "kind": "token"}]
+    # Nobody answers there: what counts is what Traefik would use.
+    acme = {"directory": "https://127.0.0.1:9/dir", "challenge": "dns-01", "provider": "cloudflare",
+            "variables": {"CF_DNS_API_TOKEN": "@@secret:dns_token@@"}}  # fmt: skip
+    done = routed.roles.run("traefik", secrets=secrets, site_tls="acme", traefik_acme=acme)
+    assert done.rc == 0, done.output[-3000:]
+    container = routed.container("traefik")
+    assert "CF_DNS_API_TOKEN_FILE=/etc/traefik/private/dns/CF_DNS_API_TOKEN" in container.attrs["Config"]["Env"]
+    assert routed.secret("dns_token") not in json.dumps(container.attrs)
+    folder = routed.roles.site.directory / "projects" / routed.project
+    token = folder / "private/dns/CF_DNS_API_TOKEN"
+    assert token.read_text(encoding="ascii") == routed.secret("dns_token")
+    assert token.stat().st_mode & 0o777 == 0o400
+    static = yaml.safe_load((folder / "traefik.yml").read_text(encoding="utf-8"))
+    assert static["certificatesResolvers"]["acme"]["acme"]["dnsChallenge"] == {"provider": "cloudflare"}
+    again = routed.again()
+    assert again.rc == 0, again.output[-3000:]
 
 
 def test_stopped_and_started_again_it_is_the_same_and_absent_leaves_nothing_that_runs(routed: Edge) -> None:
