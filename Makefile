@@ -1,6 +1,6 @@
 # The gates. Each sets up what it needs and does nothing twice; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup engine lint unit contract check sanity integration test test-long bench host-command up down destroy clean
+.PHONY: help setup engine lint unit contract check sanity integration e2e test test-long bench host-command up down destroy clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON_BIN := build/venv/bin
@@ -23,7 +23,7 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint, shellcheck, changelog fragmen
 	ruff check
 	ruff format --check
 	mypy -p ansible_collections.modelyard.platform.plugins
-	mypy tests/support tests/benchmark tests/contract tests/integration/conftest.py tools/*.py
+	mypy tests/support tests/benchmark tests/contract tests/integration/conftest.py tests/e2e/test_site.py tools/*.py
 	yamllint --strict .
 	shellcheck $$(grep -lE '^#!/(bin/sh|bin/bash|usr/bin/env bash)' tools/* .ci/*)
 	antsibull-changelog lint
@@ -43,8 +43,11 @@ sanity: setup ## ansible-test sanity, without ignore files
 integration: setup engine ## the modules on the system's Python against a real engine
 	pytest tests/integration -m 'not long'
 
+e2e: setup engine ## a whole site of its own, brought up, used by real clients, broken, removed
+	pytest tests/e2e
+
 # The engine before sanity: with it comes the system's Python, on which sanity compiles and imports what runs on hosts.
-test: check engine sanity integration ## all tests
+test: check engine sanity integration e2e ## all tests
 
 test-long: setup engine ## many kills, disks and engines that fail; its last result is in docs/long-tests.md
 	pytest tests/integration -m long

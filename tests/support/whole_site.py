@@ -1,0 +1,127 @@
+# Copyright: modelyard.platform contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One whole site, brought up by the playbook that a user types, beside whatever else this machine runs.
+
+It has a prefix, a folder, ports, a secret store and names of its own, and is removed by the playbook that a user types.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import docker
+import yaml
+from docker.models.containers import Container
+
+from support.modules import HOST_PYTHON, ROOT, controller_environment
+
+#: What a client verifies with, the site's CA among them.
+BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+PORTS = {"http": 18080, "https": 18443, "postgres": 15432, "edge_api": 18099}
+
+
+@dataclass(frozen=True)
+class Play:
+    """What a run of a playbook did: tasks that changed something, with their results, and all that it wrote."""
+
+    rc: int
+    changed: Mapping[str, Mapping[str, Any]]
+    results: Mapping[str, Mapping[str, Any]]
+    output: str
+
+
+@dataclass
+class WholeSite:
+    """The site, as its operator has it: an inventory, a few variables, the playbooks of the collection."""
+
+    engine: docker.DockerClient
+    folder: Path
+    prefix: str = field(default_factory=lambda: f"mytest{secrets.token_hex(3)}")
+
+    @property
+    def domain(self) -> str:
+        return f"{self.prefix}.test"
+
+    @property
+    def directory(self) -> Path:
+        return self.folder / "site"
+
+    @property
+    def secret_store(self) -> Path:
+        return self.folder / "private/secrets.json"
+
+    def url(self, name: str) -> str:
+        return f"https://{name}.{self.domain}:{PORTS['https']}"
+
+    def write_inventory(self, **variables: Any) -> None:
+        """Write what an operator would: this machine in every group, and the site's variables."""
+        here: dict[str, Any] = {"localhost": {}}
+        host = {"ansible_connection": "local", "ansible_python_interpreter": HOST_PYTHON, "ansible_become": False}
+        groups = {name: {"hosts": dict(here)} for name in ("edge", "data", "tracking", "clients")}
+        values = {
+            "site_domain": self.domain, "site_prefix": self.prefix, "site_directory": str(self.directory),
+            "site_secret_store": str(self.secret_store), "site_images": "packages", "site_tls": "local_ca",
+            "site_ports": PORTS, "site_address": "127.0.0.1", "postgres_route_enabled": True,
+            "host_command_path": str(self.folder / "modelyard"),
+        }  # fmt: skip
+        inventory = {"all": {"hosts": {"localhost": host}, "children": groups, "vars": {**values, **variables}}}
+        (self.folder / "inventory.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
+
+    def play(self, *arguments: str, playbook: str = "site.yml") -> Play:
+        """Run a playbook of the collection."""
+        environment = {
+            **controller_environment(str(self.folder)), "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl",
+            "ANSIBLE_LOCAL_TEMP": str(self.folder / "tmp"),
+        }  # fmt: skip
+        done = subprocess.run(
+            [f"{ROOT}/build/venv/bin/ansible-playbook", playbook, "-i", str(self.folder / "inventory.yml"), *arguments],
+            check=False, capture_output=True, text=True, timeout=900, cwd=ROOT, stdin=subprocess.DEVNULL,
+            env=environment,
+        )  # fmt: skip
+        return _parse(done)
+
+    def up(self, *arguments: str) -> Play:
+        done = self.play(*arguments)
+        assert done.rc == 0, done.output[-6000:]
+        return done
+
+    def secret(self, name: str) -> str:
+        """Return a secret as an operator sees it: by the command on the host."""
+        done = subprocess.run(
+            [str(self.folder / "modelyard"), "secrets", "show", name], check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    def containers(self) -> dict[str, Container]:
+        """Return the site's containers by project and service, such as ``mlflow/server``."""
+        listed = self.engine.containers.list(all=True, filters={"label": f"modelyard.directory={self.directory}"})
+        return {
+            f"{found.labels['com.docker.compose.project'].removeprefix(self.prefix + '-')}/"
+            f"{found.labels['com.docker.compose.service']}": found
+            for found in listed
+        }
+
+    def ids(self) -> dict[str, str]:
+        return {name: str(container.id) for name, container in self.containers().items()}
+
+
+def _parse(done: subprocess.CompletedProcess[str]) -> Play:
+    results: dict[str, Mapping[str, Any]] = {}
+    for line in done.stdout.splitlines():
+        if not line.startswith("{"):
+            continue
+        event = json.loads(line)
+        if event.get("_event") in ("v2_runner_on_ok", "v2_runner_on_failed"):
+            task = event["task"]
+            for host in event["hosts"].values():
+                results[f"{task['path'].split('/roles/')[-1].split('/')[0]}: {task['name'].split(' : ')[-1]}"] = host
+    changed = {name: found for name, found in results.items() if found.get("changed")}
+    return Play(done.returncode, changed, results, done.stdout + done.stderr)
