@@ -36,6 +36,7 @@ def foreign(engine: docker.DockerClient) -> Iterator[Container]:
         images.ensure(images.BASE), ["sleep", "infinity"], name=f"mytest-{secrets.token_hex(4)}-foreign", detach=True,
         init=True,
     )  # fmt: skip
+    container.reload()
     yield container
     container.remove(force=True)
 
