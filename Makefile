@@ -4,6 +4,8 @@
 MAKEFLAGS += --no-print-directory
 
 PYTHON_BIN := build/venv/bin
+# Which site `make up`, `down` and `destroy` are about.
+INVENTORY ?= inventories/local
 # Nothing that a tool caches or an unlucky plug-in finds comes from outside this checkout.
 export PATH := $(CURDIR)/$(PYTHON_BIN):$(PATH)
 export PYTHONPYCACHEPREFIX := $(CURDIR)/build/cache/pyc
@@ -59,13 +61,13 @@ host-command: setup ## the command for hosts, from the modules' own code: build/
 	python tools/build_host_command.py
 
 up: setup ## deploy the whole site on this machine (needs root); ARGS="--check --diff" only shows what it would do
-	ansible-playbook site.yml -i inventories/local $(ARGS)
+	ansible-playbook site.yml -i $(INVENTORY) $(ARGS)
 
 down: setup ## stop the site and keep all its data
-	ansible-playbook site.yml -i inventories/local -e site_state=stopped $(ARGS)
+	ansible-playbook site.yml -i $(INVENTORY) -e site_state=stopped $(ARGS)
 
 destroy: setup ## ask, then remove the site with all its data, and nothing else
-	ansible-playbook playbooks/destroy.yml -i inventories/local $(ARGS)
+	ansible-playbook playbooks/destroy.yml -i $(INVENTORY) $(ARGS)
 
 clean: ## remove what the gates made in this checkout; images and the engine stay
 	rm -rf build .ansible tests/output

@@ -31,14 +31,18 @@ def engine() -> Iterator[docker.DockerClient]:
 
 @pytest.fixture(scope="session")
 def foreign(engine: docker.DockerClient) -> Iterator[Container]:
-    """Yield a container of somebody else, who runs it on the same machine."""
+    """Yield a container of somebody else on the same machine; the site comes and goes, and it stays as it is."""
     container = engine.containers.run(
         images.ensure(images.BASE), ["sleep", "infinity"], name=f"mytest-{secrets.token_hex(4)}-foreign", detach=True,
         init=True,
     )  # fmt: skip
     container.reload()
+    started = container.attrs["State"]["StartedAt"]
     yield container
+    container.reload()
+    state = (container.status, container.attrs["State"]["StartedAt"])
     container.remove(force=True)
+    assert state == ("running", started), "up, down or destroy touched a container of somebody else"
 
 
 @pytest.fixture(scope="session")

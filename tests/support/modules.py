@@ -148,17 +148,16 @@ def run_by_ansible(
 ) -> ModuleResult:
     """Run any module, named in full or of this collection, as the task of a real playbook, and return its answer.
 
-    ``times`` tasks are the same, and the last one's answer is returned: with the first one of its kind Ansible packs
-    the module, which a play with several of them pays once.
+    ``times`` tasks are the same, but all before the last one, whose answer is returned, are in check mode: with the
+    first one of its kind Ansible packs the module, which a play with several of them pays once.
 
     Parameters are sent as they are: what looks like a template is not expanded. ``stdout`` holds all that Ansible
     wrote, for tests that look for secrets in it.
     """
     action = name if "." in name else f"{COLLECTION}.{name}"
     task = {"name": "Run the module", action: params}
-    play = [
-        {"name": "Test", "hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [task] * times}
-    ]
+    tasks = [{**task, "check_mode": True}] * (times - 1) + [task]
+    play = [{"name": "Test", "hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": tasks}]
     with tempfile.TemporaryDirectory(prefix="modelyard-test-") as folder:
         playbook = Path(folder) / "play.yml"
         playbook.write_text(yaml.dump(play, Dumper=_UnsafeDumper, allow_unicode=True), encoding="utf-8")
