@@ -86,7 +86,8 @@ def measure_memory(name: str) -> Row:
         total = 0
         for container in site.containers().values():
             if container.status == "running":
-                memory: dict[str, Any] = container.stats(stream=False)["memory_stats"]
+                taken: Any = container.stats(stream=False)
+                memory = taken["memory_stats"]
                 total += memory["usage"] - memory["stats"].get(
                     "total_inactive_file", memory["stats"].get("inactive_file", 0)
                 )
