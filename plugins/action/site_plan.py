@@ -17,6 +17,7 @@ from ansible_collections.modelyard.platform.plugins.module_utils._site.names imp
     refuse_domain,
     refuse_ports,
     refuse_prefix,
+    refuse_rotation,
 )
 from ansible_collections.modelyard.platform.plugins.module_utils._site.needs import (
     Need,
@@ -65,13 +66,14 @@ class ActionModule(ActionBase):
         """Return what no argument specification can say about the values that all roles share."""
         found = {
             name: self._templar.template(variables[name])
-            for name in ("site_domain", "site_prefix", "site_ports")
+            for name in ("site_domain", "site_prefix", "site_ports", "site_rotate")
             if name in variables
         }
         return [
             *refuse_domain(found.get("site_domain")),
             *refuse_prefix(found.get("site_prefix", "modelyard")),
             *refuse_ports(found.get("site_ports")),
+            *refuse_rotation(found.get("site_rotate")),
         ]
 
     def _read_roles(self, enabled: Mapping[str, str], variables: Mapping[str, Any]) -> tuple[list[SiteRole], list[str]]:

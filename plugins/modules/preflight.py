@@ -53,6 +53,9 @@ options:
     description: Folder to the room that it needs, in MiB. The folder need not be there yet.
     type: dict
     default: {}
+  directory:
+    description: The site's folder. Where a site is there already, room on disks is not asked for again.
+    type: path
   memory_mib:
     description: Memory that the machine must have, in MiB.
     type: int
@@ -114,6 +117,7 @@ SPEC = {
     "problems": {"type": "list", "elements": "str", "default": []},
     "ports": {"type": "list", "elements": "dict", "options": PORT_SPEC, "default": []},
     "disk_mib": {"type": "dict", "default": {}},
+    "directory": {"type": "path"},
     "memory_mib": {"type": "int", "default": 0},
 }
 
@@ -122,11 +126,12 @@ def main() -> None:
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     params = module.params
     try:
+        is_deployed = bool(params["directory"]) and os.path.exists(f"{params['directory']}/site.json")
         listed = list_containers(Engine(socket_path_of(os.environ)))
         findings = [
             *params["problems"],
             *find_taken_ports([WantedPort(**port) for port in params["ports"]], listed),
-            *find_small_disks({path: int(mib) for path, mib in params["disk_mib"].items()}),
+            *find_small_disks({} if is_deployed else {path: int(mib) for path, mib in params["disk_mib"].items()}),
             *find_small_memory(params["memory_mib"]),
         ]
     except (PlatformError, ValueError) as error:

@@ -27,6 +27,10 @@ options:
       - The site's folder. One without a C(site.json) of this collection is refused, and so is a link.
     type: path
     required: true
+  prefix:
+    description:
+      - The site's prefix. A folder that also holds projects of another one is refused.
+    type: str
   secret_store:
     description:
       - The site's secret store. It stays where another site of this host uses it.
@@ -84,9 +88,14 @@ from ansible_collections.modelyard.platform.plugins.module_utils._bug import des
 from ansible_collections.modelyard.platform.plugins.module_utils._compose.engine import Engine, socket_path_of
 from ansible_collections.modelyard.platform.plugins.module_utils._errors import PlatformError
 from ansible_collections.modelyard.platform.plugins.module_utils._site.removal_apply import plan, remove_site
+from ansible_collections.modelyard.platform.plugins.module_utils._site.removal_observe import (
+    check_folder,
+    refuse_other_projects,
+)
 
 SPEC: dict[str, Any] = {
     "directory": {"type": "path", "required": True},
+    "prefix": {"type": "str"},
     # A path, not a secret.
     "secret_store": {"type": "path", "default": "/etc/modelyard/secrets.json", "no_log": False},
     "lock_seconds": {"type": "int", "default": 60},
@@ -101,6 +110,8 @@ def carry_out(module: AnsibleModule) -> dict[str, Any]:
     directory = os.path.normpath(module.params["directory"])
     store = os.path.normpath(module.params["secret_store"])
     engine = Engine(socket_path_of(os.environ))
+    if module.params["prefix"] and check_folder(directory):
+        refuse_other_projects(directory, module.params["prefix"])
     if module.check_mode:
         removal = plan(engine, directory, store, may_run=True)
     else:

@@ -328,13 +328,13 @@ def test_what_cannot_work_is_said_at_once_before_anything_is_touched(site: Whole
         taken.listen()
         site.write_inventory(
             site_ports={**PORTS, "http": taken.getsockname()[1]}, site_domain="two words",
-            site_minimum={"memory_mib": 10**9, "disk_mib": 10**9}, mlflow_default_permission="ALL",
+            site_minimum={"memory_mib": 10**9}, mlflow_default_permission="ALL", site_rotate=["postgres_superuser"],
         )  # fmt: skip
         refused = site.play()
     site.write_inventory()
     assert refused.rc != 0
     message = next(str(found["msg"]) for found in refused.results.values() if "findings" in found)
-    expected = ("already used by", "MiB of memory", "MiB are free", "mlflow_default_permission", "as site_domain")
+    expected = ("already used by", "MiB of memory", "Cannot rotate", "mlflow_default_permission", "as site_domain")
     missing = [text for text in expected if text not in message]
     assert not missing, f"{missing} is not in: {message}"
     assert (site.ids(), mtimes(site.directory)) == (before, files)

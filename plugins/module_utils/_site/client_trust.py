@@ -50,17 +50,21 @@ def plan_trust(wanted: Wanted, *, hosts_path: str, root: str = "") -> Trust:
         after = with_block(before, wanted)
         path = authority_path(wanted.site, root)
         authority, bundle = _read(path), _read(f"{root}{BUNDLE}")
+        # A run that was killed after it took the file away has left the link to it, and with it the trust.
+        is_stale = not wanted.certificate and os.path.lexists(_link_path(wanted.site, root))
     if after != before:
         changes.append(f"names of the site in {hosts_path}: {', '.join(wanted.names) or 'none'}")
     if authority != wanted.certificate:
         changes.append(f"{'trust' if wanted.certificate else 'trust no longer'} the site's CA ({path})")
     elif wanted.certificate.strip() not in bundle:
         changes.append(f"put the site's CA into {BUNDLE}")
+    elif is_stale:
+        changes.append(f"take the site's CA out of {BUNDLE}")
     return Trust(
         tuple(changes),
         hosts=after if after != before else None,
         authority=wanted.certificate if authority != wanted.certificate else None,
-        refresh=authority != wanted.certificate or wanted.certificate.strip() not in bundle,
+        refresh=authority != wanted.certificate or wanted.certificate.strip() not in bundle or is_stale,
     )
 
 
@@ -91,7 +95,12 @@ def apply_trust(trust: Trust, wanted: Wanted, *, hosts_path: str, run: Run, root
 
 def authority_path(site: str, root: str = "") -> str:
     """Return the file that holds the site's CA."""
-    return f"{root}{AUTHORITIES}/{site}.crt"
+    return f"{root}{AUTHORITIES}/modelyard-site-{site}.crt"
+
+
+def _link_path(site: str, root: str) -> str:
+    """Return the link that update-ca-certificates(8) makes to the site's CA."""
+    return f"{root}{os.path.dirname(BUNDLE)}/modelyard-site-{site}.pem"
 
 
 def with_block(text: str, wanted: Wanted) -> str:

@@ -16,6 +16,24 @@ _PREFIX = re.compile(r"[a-z0-9][a-z0-9_-]{0,30}")
 #: Reserved for documentation: nobody's site. Source: RFC 2606.
 _EXAMPLES = ("example.com", "example.net", "example.org")
 
+#: Where the edge answers its own health check; it listens on the published numbers inside its container too.
+_INNER_PORT = 8080
+#: Passwords that their program reads once, when it makes its data.
+_READ_ONCE = {
+    "mlflow_admin_password": "change it in MLflow, then give the new one to the store as 'value' in site_secrets",
+    "postgres_superuser": "nobody logs in with it but by hand; change it with ALTER ROLE, then give it in site_secrets",
+}
+
+
+def refuse_rotation(names: object) -> list[str]:
+    """Say which secrets a new version of would lock somebody out."""
+    asked = names if isinstance(names, list) else []
+    return [
+        f"Cannot rotate {name!r}: its program reads it only when it makes its data; {_READ_ONCE[name]}."
+        for name in asked
+        if name in _READ_ONCE
+    ]
+
 
 def refuse_domain(domain: object) -> list[str]:
     """Say what is wrong with the domain of a site; nothing where it is one."""
@@ -43,6 +61,8 @@ def refuse_ports(ports: object) -> list[str]:
         return []  # the role's specification says so
     if missing := sorted({"http", "https", "postgres", "edge_api"} - set(ports)):
         return [f"Cannot use site_ports: {' and '.join(missing)} is not in it; give all four."]
+    if taken := [name for name in ("http", "https", "postgres") if str(ports[name]) == str(_INNER_PORT)]:
+        return [f"Cannot use site_ports: {taken[0]} is {_INNER_PORT}, which the edge uses inside; give another port."]
     numbers = list(ports.values())
     twice = sorted({number for number in numbers if numbers.count(number) > 1})
     bad = [name for name, number in ports.items() if not str(number).isdigit() or not 0 < int(number) < 65536]

@@ -15,6 +15,9 @@ from .._errors import PlatformError
 #: What the site itself provides: secrets and ports before the first role, promises are tried after the last.
 SITE_SUBJECTS = frozenset({"port", "promise", "secret"})
 
+#: Whose owner comes after everybody: it tries what they promise.
+_LAST = "promise"
+
 
 @dataclass(frozen=True)
 class Need:
@@ -84,7 +87,22 @@ def find_problems(roles: Sequence[SiteRole]) -> list[str]:
         for role in roles
         for subject in sorted(role.subjects - owners.keys() - SITE_SUBJECTS)
     ]
-    return problems
+    return problems + _apart(roles, owners)
+
+
+def _apart(roles: Sequence[SiteRole], owners: Mapping[str, Sequence[str]]) -> list[str]:
+    """Name every need whose owner is on other hosts only: nothing carries it from one to the other yet."""
+    hosts = {role.name: set(role.hosts) for role in roles}
+    found = {
+        (need.role, need.host, owners[need.subject][0])
+        for role in roles
+        for need in role.needs
+        if need.subject in owners and need.subject != _LAST and need.host not in hosts[owners[need.subject][0]]
+    }
+    return [
+        f"Cannot deploy role {role!r} on {host}: it needs role {owner!r}, which is on another host; put both on one."
+        for role, host, owner in sorted(found)
+    ]
 
 
 def derive_order(roles: Sequence[SiteRole]) -> list[str]:
@@ -94,8 +112,11 @@ def derive_order(roles: Sequence[SiteRole]) -> list[str]:
     """
     owners = {subject: names[0] for subject, names in _owners(roles).items()}
     waits = {
-        role.name: {owners[subject] for subject in role.subjects if subject in owners} - {role.name} for role in roles
+        role.name: {owners[subject] for subject in role.subjects - {_LAST} if subject in owners} - {role.name}
+        for role in roles
     }
+    if last := owners.get(_LAST):
+        waits[last] = set(waits) - {last}
     order: list[str] = []
     while len(order) < len(roles):
         ready = [role.name for role in roles if role.name not in order and waits[role.name] <= set(order)]

@@ -65,6 +65,19 @@ def known_projects(directory: str) -> frozenset[str]:
     return frozenset(found)
 
 
+def refuse_other_projects(directory: str, prefix: str) -> None:
+    """Return when every project of the site's folder is of this prefix.
+
+    :raises PlatformError: two sites share the folder, and whoever named one of them did not mean the other.
+    """
+    others = sorted(name for name in known_projects(directory) if not name.startswith(f"{prefix}-"))
+    if others:
+        raise PlatformError(
+            f"Cannot remove the site {prefix!r}: {directory} also holds {', '.join(others)}; remove what else is there "
+            "by its own name first."
+        )
+
+
 def observe_site(engine: Engine, directory: str, secret_store: str) -> SeenSite:
     """Look at everything.
 

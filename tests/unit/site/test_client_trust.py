@@ -121,3 +121,12 @@ def test_a_program_that_fails_is_told(machine: Machine) -> None:
         "Cannot put the site's CA into the system's trust store: update-ca-certificates says 'no space left'; mend "
         "that and run again."
     )
+
+
+def test_a_removal_that_was_killed_is_brought_to_its_end(machine: Machine) -> None:
+    machine.bring(WANTED)
+    authority = Path(authority_path("lab", str(machine.root)))
+    (machine.bundle.parent / "modelyard-site-lab.pem").symlink_to(authority)
+    authority.unlink()
+    assert machine.bring(replace(WANTED, certificate="")) == (f"take the site's CA out of {BUNDLE}",)
+    assert machine.bundle.read_text(encoding="utf-8") == "others\n"

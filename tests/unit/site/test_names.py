@@ -13,6 +13,7 @@ from ansible_collections.modelyard.platform.plugins.module_utils._site.names imp
     refuse_domain,
     refuse_ports,
     refuse_prefix,
+    refuse_rotation,
 )
 
 FIX = "set site_domain to the domain below which the site's names are, such as 'ml.your-team.org'."
@@ -62,6 +63,10 @@ PORTS: dict[str, tuple[Any, list[str]]] = {
     "one twice": (
         {**GOOD, "edge_api": 443}, ["Cannot use site_ports: 443 is given twice; give each a port of its own."],
     ),
+    "the one that the edge uses inside": (
+        {**GOOD, "http": 8080},
+        ["Cannot use site_ports: http is 8080, which the edge uses inside; give another port."],
+    ),
     "none and a word": (
         {**GOOD, "http": 0, "https": "tls"},
         [
@@ -76,3 +81,13 @@ PORTS: dict[str, tuple[Any, list[str]]] = {
 @pytest.mark.parametrize(("ports", "said"), PORTS.values(), ids=PORTS)
 def test_ports(ports: Any, said: list[str]) -> None:
     assert refuse_ports(ports) == said
+
+
+def test_what_is_read_once_is_not_rotated() -> None:
+    [found] = refuse_rotation(["mlflow_database_password", "mlflow_admin_password"])
+    assert found == (
+        "Cannot rotate 'mlflow_admin_password': its program reads it only when it makes its data; change it in MLflow, "
+        "then give the new one to the store as 'value' in site_secrets."
+    )
+    assert refuse_rotation([]) == []
+    assert refuse_rotation("postgres_superuser") == []  # the role's specification refuses what is no list

@@ -35,6 +35,15 @@ ORDERS: dict[str, tuple[list[SiteRole], list[str]]] = {
         ["a", "b", "c"],
     ),
     "who needs its own subject waits for nobody": ([role("edge", "route", owns="route")], ["edge"]),
+    "who tries the promises comes after everybody": (
+        [
+            role("verify", owns="promise"),
+            role("mlflow", "promise", "database"),
+            role("db", owns="database"),
+            role("app"),
+        ],
+        ["db", "mlflow", "app", "verify"],
+    ),
     "what the site provides is there": ([role("a", "secret", "port", "promise")], ["a"]),
 }
 
@@ -60,6 +69,20 @@ def test_every_need_without_an_owner_is_told() -> None:
     assert find_problems(roles) == [
         text.format("mlflow", "database", "database"), text.format("app", "queue", "queue"),
     ]  # fmt: skip
+
+
+def test_a_need_of_another_host_is_told() -> None:
+    database = SiteRole("postgres", ["h2"], frozenset({"database"}))
+    assert find_problems([database, role("mlflow", "database")]) == [
+        "Cannot deploy role 'mlflow' on h1: it needs role 'postgres', which is on another host; put both on one."
+    ]
+    both = SiteRole("postgres", ["h1", "h2"], frozenset({"database"}))
+    assert find_problems([both, role("mlflow", "database")]) == []
+
+
+def test_promises_may_be_tried_from_another_host() -> None:
+    verify = SiteRole("verify", ["h2"], frozenset({"promise"}))
+    assert find_problems([verify, role("mlflow", "promise")]) == []
 
 
 def test_a_subject_has_one_owner() -> None:
