@@ -134,6 +134,8 @@ def main() -> None:
         module.fail_json(msg=str(error))
     except Exception as error:  # noqa: BLE001 - whatever it is, its text must not be printed: it may hold a secret
         module.fail_json(msg=f"Cannot remove the site {module.params['directory']}: {describe_bug(error)}")
+    for text in result.pop("warnings"):
+        module.warn(text)
     module.exit_json(**result)
 
 
