@@ -86,7 +86,8 @@ from ansible_collections.modelyard.platform.plugins.module_utils._host_command.i
     plan_installation,
 )
 
-_USUAL_DIRECTORY, _USUAL_STORE = "/opt/modelyard", "/etc/modelyard/secrets.json"
+_USUAL_DIRECTORY = "/opt/modelyard"
+_USUAL_STORE = "/etc/modelyard/secrets.json"
 
 SPEC: dict[str, Any] = {
     "path": {"type": "path", "default": "/usr/local/sbin/modelyard"},

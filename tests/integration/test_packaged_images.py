@@ -63,7 +63,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def images(engine: docker.DockerClient, workshop: Path) -> dict[str, BuiltImage]:
     """Return all images by name."""
-    return {name: build(packaged(role, prefix), workshop) for name, (role, prefix, _) in IMAGES.items()}
+    return {name: build(packaged(role, prefix), workshop) for name, (role, prefix, _rest) in IMAGES.items()}
 
 
 @pytest.fixture(autouse=True)

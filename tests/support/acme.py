@@ -106,7 +106,7 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "pebble")])
         now = datetime.datetime.now(datetime.timezone.utc)
-        addresses = [x509.IPAddress(ipaddress.ip_address(text)) for text in {self.address, "127.0.0.1"}]
+        addresses = [x509.IPAddress(ipaddress.ip_address(text)) for text in dict.fromkeys((self.address, "127.0.0.1"))]
         usage = x509.KeyUsage(
             digital_signature=True, key_cert_sign=True, crl_sign=False, content_commitment=False,
             key_encipherment=False, data_encipherment=False, key_agreement=False, encipher_only=False,

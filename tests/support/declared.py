@@ -77,7 +77,7 @@ def build(packaged: Packaged, directory: Path) -> BuiltImage:
 
 
 def _split(entry: str) -> tuple[str, str]:
-    path, _, options = entry.partition(":")
+    path, _colon, options = entry.partition(":")
     return path, options
 
 
@@ -129,7 +129,7 @@ def processes(container: Container) -> list[dict[str, str]]:
     found = []
     for pid, *_rest in container.top(ps_args="-eo pid")["Processes"]:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
-        found.append({key: value.strip() for key, _, value in (line.partition(":") for line in lines)})
+        found.append({key: value.strip() for key, _colon, value in (line.partition(":") for line in lines)})
     return found
 
 

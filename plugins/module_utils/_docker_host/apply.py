@@ -112,7 +112,7 @@ class Host:
     def _fetch_key(self) -> str:
         address = f"{self.wanted.docker_repository}/{self.observed.distribution}/gpg"
         try:
-            with urllib.request.urlopen(address, timeout=_FETCH_SECONDS) as answer:
+            with urllib.request.build_opener().open(address, timeout=_FETCH_SECONDS) as answer:
                 text: str = answer.read().decode()
         except (OSError, ValueError) as error:
             raise PlatformError(

@@ -23,10 +23,10 @@ _FLAGS = {
 }  # fmt: skip
 
 
-def make_params(given: Mapping[str, Any], options: Mapping[str, Any] = OPTIONS) -> dict[str, Any]:
+def make_params(given: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return options as Ansible hands them over: each there, with its default."""
     params = {}
-    for name, spec in options.items():
+    for name, spec in (OPTIONS if options is None else options).items():
         value = given.get(name, spec.get("default"))
         if "options" in spec and value is not None:
             value = [make_params(entry, spec["options"]) for entry in value]
