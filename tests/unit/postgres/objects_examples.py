@@ -23,13 +23,17 @@ _FLAGS = {
 }  # fmt: skip
 
 
-def make_params(given: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return options as Ansible hands them over: each there, with its default."""
+def make_params(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the module's options as Ansible hands them over: each there, with its default."""
+    return _make_params(given, OPTIONS)
+
+
+def _make_params(given: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
     params = {}
-    for name, spec in (OPTIONS if options is None else options).items():
+    for name, spec in options.items():
         value = given.get(name, spec.get("default"))
         if "options" in spec and value is not None:
-            value = [make_params(entry, spec["options"]) for entry in value]
+            value = [_make_params(entry, spec["options"]) for entry in value]
         params[name] = value
     assert given.keys() <= options.keys(), f"no options: {given.keys() - options.keys()}"
     return params
