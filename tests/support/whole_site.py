@@ -70,7 +70,6 @@ class WholeSite:
             "site_domain": self.domain, "site_prefix": self.prefix, "site_directory": str(self.directory),
             "site_secret_store": str(self.secret_store), "site_images": "packages", "site_tls": "local_ca",
             "site_ports": PORTS, "site_address": "127.0.0.1", "postgres_route_enabled": True,
-            "host_command_path": str(self.folder / "modelyard"),
         }  # fmt: skip
         inventory = {"all": {"hosts": {"localhost": host}, "children": groups, "vars": {**values, **variables}}}
         (self.folder / "inventory.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
@@ -96,7 +95,10 @@ class WholeSite:
     def secret(self, name: str) -> str:
         """Return a secret as an operator sees it: by the command on the host."""
         done = subprocess.run(
-            [str(self.folder / "modelyard"), "secrets", "show", name], check=True, capture_output=True, text=True
+            [f"/usr/local/sbin/modelyard-{self.prefix}", "secrets", "show", name],
+            check=True,
+            capture_output=True,
+            text=True,
         )
         return done.stdout.strip()
 
