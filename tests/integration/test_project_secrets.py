@@ -10,7 +10,6 @@ import base64
 import json
 import stat
 import subprocess
-import threading
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,6 +17,7 @@ from urllib.parse import quote
 import docker
 import pytest
 from support.applied import AppliedProject, sleeper
+from support.arguments import ArgumentWatch
 from support.modules import ModuleResult
 from support.site import Site
 
@@ -43,31 +43,6 @@ def spellings(value: str) -> set[str]:
 
 def pem_lines(pem: str) -> set[str]:
     return {line for line in pem.splitlines() if line and not line.startswith("-----")}
-
-
-class ArgumentWatcher:
-    """Collects the arguments of all processes of this machine while it lives, ours too."""
-
-    def __init__(self) -> None:
-        self.seen: set[bytes] = set()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-
-    def __enter__(self) -> ArgumentWatcher:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._stop.wait(0.02):
-            for process in Path("/proc").glob("[0-9]*"):
-                try:
-                    self.seen.add((process / "cmdline").read_bytes())
-                except OSError:
-                    continue  # it has ended
 
 
 class Guarded:
@@ -144,7 +119,7 @@ def guarded(engine: docker.DockerClient, site: Site, app_images: dict[str, str],
 
 def test_a_run_that_succeeds_shows_no_secret(guarded: Guarded) -> None:
     project = guarded.project
-    with ArgumentWatcher() as watcher:
+    with ArgumentWatch() as watcher:
         guarded.assert_silent(project.run(check=True, diff=True, **guarded.options()))
         first = project.run_by_ansible(verbosity=4, **guarded.options())
         assert first.rc == 0, first.msg
@@ -153,7 +128,7 @@ def test_a_run_that_succeeds_shows_no_secret(guarded: Guarded) -> None:
         guarded.assert_silent(project.run(check=True, diff=True, **guarded.options()))
         guarded.assert_silent(project.run(diff=True, **guarded.options()))
     assert len(watcher.seen) > 20
-    arguments = b"\n".join(watcher.seen).decode(errors="replace")
+    arguments = watcher.text()
     assert not guarded.seen_in(arguments, guarded.everything)
     guarded.assert_stored_nowhere_else()
     environment = dict(entry.split("=", 1) for entry in project.container("web").attrs["Config"]["Env"])
