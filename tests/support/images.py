@@ -12,6 +12,7 @@ image. Builds on top of the base need no network.
 ``base``    Debian 13 with Python; for ``sleep infinity`` and the like
 ``app``     the HTTP server of ``image_files/app.py``, as ``v1``, ``v2`` and ``broken``
 ``postgres`` PostgreSQL 17 of ``image_files/postgres.sh``, not root, no password on its own socket
+``host``    a bare Debian 12 or 13 with systemd, as :mod:`support.hosts` runs it
 =========== ==========================================================================================
 """
 
@@ -42,10 +43,12 @@ class Bootstrapped:
     packages: tuple[str, ...]
     #: Shell commands of mmdebstrap; ``$1`` is the root of the image.
     essential_hooks: tuple[str, ...] = ()
+    customize_hooks: tuple[str, ...] = field(default=(), repr=False)
+    suite: str = field(default=SUITE, repr=False)
 
     @property
     def reference(self) -> str:
-        return f"{REPOSITORY}/{self.name}:{_digest(repr(self), SUITE, *LEAN)}"
+        return f"{REPOSITORY}/{self.name}:{_digest(repr(self), self.suite, *LEAN, *self.customize_hooks)}"
 
 
 @dataclass(frozen=True)
@@ -128,10 +131,11 @@ def _bootstrap(image: Bootstrapped) -> None:
         archive = f"{folder}/root.tar"
         excluded = [f"--dpkgopt=path-exclude={pattern}" for pattern in LEAN]
         hooks = [f"--essential-hook={hook}" for hook in image.essential_hooks]
+        hooks += [f"--customize-hook={hook}" for hook in image.customize_hooks]
         _run(
             ["mmdebstrap", "--variant=minbase", f"--include={','.join(image.packages)}", *excluded, *hooks,
              '--customize-hook=rm -rf "$1/etc/apt/sources.list" "$1/etc/apt/sources.list.d"',
-             SUITE, archive, debian_mirror()]
+             image.suite, archive, debian_mirror()]
         )  # fmt: skip
         # From a file: behind a pipe, half an archive would become an image.
         _run(["docker", "import", "--change", 'CMD ["sleep", "infinity"]', archive, image.reference])

@@ -1,0 +1,197 @@
+# Copyright: modelyard.platform contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Bare Debian machines with systemd as PID 1, each a container that can run an engine of its own.
+
+They have what a server has after its installation: root, a user ``admin`` who may use sudo, an SSH server, Python and
+``make``; no Docker, no venv, no git. What this machine has for its packages (mirror, proxy, certificates, pip's index)
+a host gets too, read from this machine when the host starts. Nothing of it is in the image.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from support import images
+from support.machine import apt_settings, certificates, pip_settings, proxies
+from support.modules import ROOT
+from support.site import new_prefix
+
+RELEASES = ("bookworm", "trixie")
+#: Where the clone is that a newcomer works in.
+CLONE = "/root/platform"
+
+_PACKAGES = (
+    "ca-certificates", "dbus", "iproute2", "kmod", "libpam-systemd", "make", "openssh-server", "procps", "python3",
+    "sudo", "systemd", "systemd-sysv",
+)  # fmt: skip
+_HOOKS = (
+    'chroot "$1" useradd --create-home --shell /bin/bash admin',
+    'echo "admin ALL=(ALL) NOPASSWD: ALL" > "$1/etc/sudoers.d/admin" && chmod 440 "$1/etc/sudoers.d/admin"',
+    # What the image leaves out, packages of the host itself keep, as on a real machine.
+    'rm -f "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap"',
+)
+IMAGES = {
+    release: images.Bootstrapped(f"host-{release}", _PACKAGES, customize_hooks=_HOOKS, suite=release)
+    for release in RELEASES
+}
+
+# What systemd and an engine in a container need; --privileged asks for more than some machines can give.
+_CAPABILITIES = (
+    "SYS_ADMIN", "NET_ADMIN", "NET_RAW", "SYS_PTRACE", "SYS_CHROOT", "SYS_NICE", "SYS_TIME", "SYS_BOOT", "MKNOD",
+    "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "DAC_READ_SEARCH", "LINUX_IMMUTABLE", "IPC_LOCK", "SYSLOG",
+)  # fmt: skip
+_UNCONFINED = ("seccomp=unconfined", "apparmor=unconfined", "systempaths=unconfined")
+_READY_SECONDS = 90
+#: Of a host that stops: what its own engine stops is stopped by then.
+_STOP_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Host:
+    """A running host, by the name of its container."""
+
+    name: str
+    release: str
+
+    def run(
+        self, command: str, *, user: str = "root", folder: str = CLONE, stdin: bytes | None = None, timeout: float = 900
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a line as a user types it in a login shell, and return what came of it, whatever that is."""
+        done = subprocess.run(
+            ["docker", "exec", "--interactive", "--user", user, self.name, "bash", "-lc",
+             f"cd {shlex.quote(folder)} && {command}"],
+            input=stdin or b"", capture_output=True, check=False, timeout=timeout,
+        )  # fmt: skip
+        return subprocess.CompletedProcess(command, done.returncode, _text(done.stdout), _text(done.stderr))
+
+    def must(self, command: str, *, user: str = "root", folder: str = "/", stdin: bytes | None = None) -> str:
+        """Run a line that has to succeed, and return its output."""
+        done = self.run(command, user=user, folder=folder, stdin=stdin)
+        assert done.returncode == 0, f"{command}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
+        return done.stdout
+
+    def put(self, path: str, content: str | bytes) -> None:
+        """Write a file."""
+        data = content.encode() if isinstance(content, str) else content
+        self.must(f"mkdir -p {Path(path).parent} && cat > {path}", stdin=data)
+
+    def put_clone(self) -> None:
+        """Put the last commit of this checkout where a newcomer has a clone."""
+        archive = subprocess.run(["git", "-C", str(ROOT), "archive", "HEAD"], check=True, capture_output=True).stdout
+        self.must(f"mkdir -p {CLONE} && tar -x -C {CLONE}", stdin=archive)
+
+    def load_images(self, references: Sequence[str]) -> None:
+        """Give the host's engine images of this machine's engine, under the same names."""
+        with (
+            subprocess.Popen(["docker", "save", *references], stdout=subprocess.PIPE) as saved,
+            subprocess.Popen(
+                ["docker", "exec", "--interactive", self.name, "docker", "load", "--quiet"], stdin=saved.stdout,
+                stdout=subprocess.DEVNULL,
+            ) as loaded,
+        ):  # fmt: skip
+            assert (loaded.wait(), saved.wait()) == (0, 0), f"cannot bring {references} to {self.name}"
+
+    def restart(self) -> None:
+        """Restart the host, as a reboot does; what was running is not told beforehand."""
+        subprocess.run(
+            ["docker", "restart", "--time", str(_STOP_SECONDS), self.name], check=True, capture_output=True
+        )  # fmt: skip
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Wait until systemd has started everything.
+
+        :raises AssertionError: a unit failed; the message names it.
+        """
+        # Just after the start systemd itself does not answer yet, so that --wait alone is not enough.
+        deadline = time.monotonic() + _READY_SECONDS
+        state = ""
+        while state not in ("running", "degraded") and time.monotonic() < deadline:
+            time.sleep(0.2)
+            state = self.run("systemctl is-system-running", folder="/").stdout.strip()
+        if state != "running":
+            failed = self.run("systemctl --failed --plain --no-legend; systemctl list-jobs", folder="/").stdout
+            raise AssertionError(f"{self.name} is '{state}', not running after {_READY_SECONDS} s: {failed}")
+
+
+@contextlib.contextmanager
+def running_host(release: str, *, name: str = "") -> Iterator[Host]:
+    """Yield a bare host of ``release``; at the end nothing of it is left."""
+    host = Host(name or f"{new_prefix()}-{release}", release)
+    image = images.ensure(IMAGES[release])
+    try:
+        _start(host, image)
+        host.wait_ready()
+        _configure(host)
+        yield host
+    finally:
+        remove(host.name)
+
+
+def remove(name: str) -> None:
+    """Remove a host with its volume and its network; gone is fine."""
+    subprocess.run(["docker", "rm", "--force", "--volumes", name], check=False, capture_output=True)
+    subprocess.run(["docker", "network", "rm", name], check=False, capture_output=True)
+
+
+def _start(host: Host, image: str) -> None:
+    mtu = _default_mtu()
+    subprocess.run(
+        ["docker", "network", "create", "--opt", f"com.docker.network.driver.mtu={mtu}", host.name],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    environment = dict(proxies())
+    if not Path("/sys/fs/cgroup/cgroup.controllers").exists():
+        # Since version 256 systemd asks for this where only the first version of control groups is there.
+        environment["SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE"] = "1"
+    done = subprocess.run(
+        [
+            "docker", "run", "--detach", "--name", host.name, "--hostname", host.release, "--network", host.name,
+            "--cgroupns=host", "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw", "--volume=/var/lib/docker",
+            "--tmpfs=/run", "--tmpfs=/run/lock", "--tmpfs=/tmp:exec", "--stop-signal=SIGRTMIN+3",
+            *(f"--cap-add={capability}" for capability in _CAPABILITIES),
+            *(f"--security-opt={option}" for option in _UNCONFINED),
+            *(f"--env={name}={value}" for name, value in environment.items()),
+            image, "/sbin/init",
+        ], check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, f"cannot start {host.name}: {done.stderr}"
+
+
+def _configure(host: Host) -> None:
+    """Give the host the way to packages that this machine has."""
+    mirror = images.debian_mirror()
+    suites = f"{host.release} {host.release}-updates"
+    host.put(
+        "/etc/apt/sources.list.d/debian.sources",
+        f"Types: deb\nURIs: {mirror}\nSuites: {suites}\nComponents: main\n"
+        "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n",
+    )
+    if settings := apt_settings():
+        host.put("/etc/apt/apt.conf.d/80machine", settings)
+    if settings := pip_settings():
+        host.put("/etc/pip.conf", settings)
+    for certificate in certificates():
+        host.put(f"/usr/local/share/ca-certificates/{certificate.name}", certificate.read_bytes())
+    host.must("update-ca-certificates")
+
+
+def _default_mtu() -> int:
+    """Return the MTU of this machine's default route; larger packets of a host would vanish. Source: proc(5)."""
+    for line in Path("/proc/net/route").read_text(encoding="ascii").splitlines()[1:]:
+        device, destination, *_rest = line.split()
+        if destination == "00000000":
+            return int(Path(f"/sys/class/net/{device}/mtu").read_text(encoding="ascii"))
+    return 1500
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")
