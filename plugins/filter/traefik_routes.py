@@ -78,6 +78,11 @@ options:
         type: str
         choices: [http, https]
         default: http
+      path:
+        description: >-
+          What the path of a request must begin with, such as V(/api); the service gets it whole. Routes may share a
+          host when their paths differ.
+        type: str
 seealso:
   - module: modelyard.platform.compose_project
 """

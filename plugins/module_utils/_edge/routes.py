@@ -26,15 +26,16 @@ INTERNAL_SUFFIX = "@internal"
 
 _KEYS = (
     "name", "hosts", "service", "port", "kind", "auth", "buffering_bytes", "headers", "rate", "middlewares",
-    "allowed_ranges", "scheme",
+    "allowed_ranges", "scheme", "path",
 )  # fmt: skip
 # What only means something in HTTP.
-_HTTP_KEYS = ("auth", "buffering_bytes", "headers", "rate", "middlewares", "scheme")
+_HTTP_KEYS = ("auth", "buffering_bytes", "headers", "rate", "middlewares", "scheme", "path")
 _RATE_KEYS = ("average", "burst")
 
 # No quote, backtick or parenthesis can get from these into a rule or a URL.
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _SERVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*|[a-z]+@internal")
+_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 _MIDDLEWARE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(?:@[a-z]+)?")
 # RFC 1123: labels of up to 63 characters, 253 in all.
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*")
@@ -50,7 +51,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Route:
-    """Names of hosts that lead to a port of a Compose service."""
+    """Names of hosts, or a path below them, that lead to a port of a Compose service."""
 
     name: str
     hosts: tuple[str, ...]
@@ -69,6 +70,8 @@ class Route:
     #: Who may connect; of an HTTP route empty for everybody.
     allowed_ranges: tuple[str, ...] = ()
     scheme: Scheme = "http"
+    #: What the request's path begins with, and is passed on; empty for every path.
+    path: str = ""
 
 
 def parse_routes(declared: object) -> tuple[Route, ...]:
@@ -81,8 +84,8 @@ def parse_routes(declared: object) -> tuple[Route, ...]:
     routes = tuple(_parse_route(entry, number) for number, entry in enumerate(declared, start=1))
     _refuse_twice([route.name for route in routes], "Cannot make route {0}: two routes have this name; rename one.")
     for kind in ("http", "postgres"):
-        hosts = [host for route in routes if route.kind == kind for host in route.hosts]
-        _refuse_twice(hosts, "Cannot make routes: host {0} leads to two services; name it in one route.")
+        places = [f"{host}{route.path}" for route in routes if route.kind == kind for host in route.hosts]
+        _refuse_twice(places, "Cannot make routes: host {0} leads to two services; name it in one route.")
     return routes
 
 
@@ -117,6 +120,7 @@ def _parse_route(entry: object, number: int) -> Route:
         middlewares=reader.texts("middlewares", _MIDDLEWARE, "names of middlewares, such as 'compress@file'"),
         allowed_ranges=_parse_ranges(reader),
         scheme=cast(Scheme, reader.choice("scheme", ("http", "https"))),
+        path=reader.text("path", _PATH, "the beginning of a path, such as '/api'") if reader.has("path") else "",
     )
 
 

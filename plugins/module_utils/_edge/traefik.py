@@ -53,7 +53,7 @@ def _without_empty(sections: Section) -> Section:
 def _add_http(http: dict[str, Section], route: Route) -> None:
     http["middlewares"].update(_own_middlewares(route))
     http["routers"][route.name] = {
-        "rule": _any_of("Host", route),
+        "rule": _http_rule(route),
         "entryPoints": [HTTP_ENTRY_POINT],
         "service": route.service if route.service.endswith(INTERNAL_SUFFIX) else route.name,
         "middlewares": _middlewares(route),
@@ -107,6 +107,14 @@ def _add_postgres(tcp: dict[str, Section], route: Route) -> None:
         "tls": {"options": POSTGRES_TLS_OPTIONS},
     }
     tcp["services"][route.name] = {"loadBalancer": {"servers": [{"address": f"{route.service}:{route.port}"}]}}
+
+
+def _http_rule(route: Route) -> str:
+    hosts = _any_of("Host", route)
+    if not route.path:
+        return hosts
+    # A longer rule goes first, so a path wins over the rest of its host.
+    return (f"({hosts})" if len(route.hosts) > 1 else hosts) + f" && PathPrefix(`{route.path}`)"
 
 
 def _any_of(matcher: str, route: Route) -> str:

@@ -57,8 +57,18 @@ def describe_pair(key: Ed25519PrivateKey | RSAPrivateKey) -> Material:
 
 
 def make_rustdesk_key() -> Material:
-    """Return an Ed25519 pair as hbbs reads it: base64 of seed and public key (``private``), and of the latter alone."""
+    """Return an Ed25519 pair as hbbs reads it: base64 of seed and public key (``private``), and of the latter alone.
+
+    Like hbbs itself it makes none whose public key has a ``/``: that key goes into names of files and into addresses by
+    which clients are configured. Source: rustdesk-server 1.1.16, ``gen_sk``.
+    """
     require_cryptography("make a RustDesk key pair")
+    while "/" in (material := _make_rustdesk_pair()).public["public"]:
+        pass
+    return material
+
+
+def _make_rustdesk_pair() -> Material:
     from cryptography.hazmat.primitives import serialization as form
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 

@@ -73,6 +73,19 @@ def test_several_hosts_are_alternatives() -> None:
     assert made["http"]["routers"]["web"]["rule"] == "Host(`a.example.org`) || Host(`b.example.org`)"
 
 
+def test_two_services_may_share_a_host_by_their_paths() -> None:
+    routes = [
+        WEB, {**WEB, "name": "api", "path": "/api", "port": 8081},
+        {**WEB, "name": "files", "hosts": ["a.example.org", "b.example.org"], "path": "/v1/files"},
+    ]  # fmt: skip
+    routers = traefik_routes(routes)["http"]["routers"]
+    assert {name: router["rule"] for name, router in routers.items()} == {
+        "web": "Host(`web.example.org`)",
+        "api": "Host(`web.example.org`) && PathPrefix(`/api`)",
+        "files": "(Host(`a.example.org`) || Host(`b.example.org`)) && PathPrefix(`/v1/files`)",
+    }
+
+
 def test_the_chain_asks_for_address_rate_and_login_before_it_buffers() -> None:
     more = {
         "allowed_ranges": ["10.0.0.0/8"], "rate": {"average": 5, "burst": 9}, "auth": "admin",
@@ -129,7 +142,9 @@ def test_one_host_may_be_routed_in_http_and_in_postgres() -> None:
     assert set(traefik_routes([WEB, {**DATABASE, "hosts": WEB["hosts"]}])) == {"http", "tcp"}
 
 
-WEB_KEYS = "allowed_ranges, auth, buffering_bytes, headers, hosts, kind, middlewares, name, port, rate, scheme, service"
+WEB_KEYS = (
+    "allowed_ranges, auth, buffering_bytes, headers, hosts, kind, middlewares, name, path, port, rate, scheme, service"
+)
 HOSTS = "give DNS names in lower case, without '*', scheme and port."
 SERVICE = "give the name of a Compose service, or Traefik's own such as 'api@internal'."
 
@@ -169,6 +184,21 @@ REFUSED: list[tuple[str, object, str]] = [
         "same host",
         [WEB, {**WEB, "name": "b"}],
         "Cannot make routes: host 'web.example.org' leads to two services; name it in one route.",
+    ),
+    (
+        "same host and path",
+        [{**WEB, "path": "/a"}, {**WEB, "name": "b", "path": "/a"}],
+        "Cannot make routes: host 'web.example.org/a' leads to two services; name it in one route.",
+    ),
+    (
+        "rule in a path",
+        [{**WEB, "path": "/a`)"}],
+        "Cannot make route 'web': 'path' has '/a`)'; give the beginning of a path, such as '/api'.",
+    ),
+    (
+        "path that every request has",
+        [{**WEB, "path": "/"}],
+        "Cannot make route 'web': 'path' has '/'; give the beginning of a path, such as '/api'.",
     ),
     ("no host", [{**WEB, "hosts": []}], "Cannot make route 'web': it has no host; give 'hosts', a list of DNS names."),
     (

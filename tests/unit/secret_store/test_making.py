@@ -87,6 +87,13 @@ def test_rustdesk_pair_is_seed_and_public_key_in_base64() -> None:
     assert base64.b64decode(store.value("a"))[32:] == base64.b64decode(store.value("a", "public"))
 
 
+def test_public_keys_of_rustdesk_fit_into_the_name_of_a_file() -> None:
+    # Half of all pairs do not.
+    names = [f"key{number}" for number in range(20)]
+    store, _steps = keep(make_store(), *({"name": name, "kind": "rustdesk_key"} for name in names))
+    assert not any("/" in store.value(name, "public") for name in names)
+
+
 def _site(tmp_path: Path, *, names: list[str], now: int) -> SecretStore:
     leaf = {"name": "leaf", "kind": "x509_leaf", "of": "ca", "names": names}
     store, _steps = keep(make_store(str(tmp_path)), CA, leaf, now=now)
