@@ -27,6 +27,8 @@ from benchmark.harness import Row, paired_ratio, timed, worst
 
 ARTIFACT_BYTES = 50 * 10**6
 MEBIBYTE = 2**20
+#: Not those of the end-to-end test, so that both can run.
+PORTS = {"http": 37080, "https": 37443, "postgres": 37432, "edge_api": 37099}
 #: Logs one artifact; prints the seconds that the upload took. A small one goes before it: a client's first call imports
 #: half of MLflow and connects, which the client of the store beside it did before its first pair as well.
 LOG_ARTIFACT = """
@@ -55,7 +57,7 @@ def rows() -> dict[str, Callable[[], Row]]:
 def running_site() -> WholeSite:
     """Return a site of its own, brought up once for all rows; it is removed at the end."""
     folder = Path(tempfile.mkdtemp(prefix="modelyard-bench-"))
-    site = WholeSite(docker.from_env(version="auto", timeout=120), folder)
+    site = WholeSite(docker.from_env(version="auto", timeout=120), folder, ports=PORTS)
     site.write_inventory()
     atexit.register(site.play, "-e", f"site_destroy_confirmed={site.prefix}", playbook="playbooks/destroy.yml")
     site.up()

@@ -45,6 +45,7 @@ class WholeSite:
     engine: docker.DockerClient
     folder: Path
     prefix: str = field(default_factory=lambda: f"mytest{secrets.token_hex(3)}")
+    ports: Mapping[str, int] = field(default_factory=lambda: PORTS)
 
     @property
     def domain(self) -> str:
@@ -59,7 +60,7 @@ class WholeSite:
         return self.folder / "private/secrets.json"
 
     def url(self, name: str) -> str:
-        return f"https://{name}.{self.domain}:{PORTS['https']}"
+        return f"https://{name}.{self.domain}:{self.ports['https']}"
 
     def write_inventory(self, **variables: Any) -> None:
         """Write what an operator would: this machine in every group, and the site's variables."""
@@ -69,7 +70,7 @@ class WholeSite:
         values = {
             "site_domain": self.domain, "site_prefix": self.prefix, "site_directory": str(self.directory),
             "site_secret_store": str(self.secret_store), "site_images": "packages", "site_tls": "local_ca",
-            "site_ports": PORTS, "site_address": "127.0.0.1", "postgres_route_enabled": True,
+            "site_ports": dict(self.ports), "site_address": "127.0.0.1", "postgres_route_enabled": True,
         }  # fmt: skip
         inventory = {"all": {"hosts": {"localhost": host}, "children": groups, "vars": {**values, **variables}}}
         (self.folder / "inventory.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
