@@ -26,6 +26,7 @@ from ansible_collections.modelyard.platform.plugins.module_utils._site.needs imp
     find_problems,
     needs_from,
     parse_needs,
+    refusals_from,
 )
 
 _OWN_ROLES = os.path.realpath(os.path.join(os.path.dirname(__file__), "../../roles"))
@@ -83,14 +84,17 @@ class ActionModule(ActionBase):
             if not hosts:
                 continue
             folder = _find_role(name, str(variables.get("playbook_dir", "")))
-            owns, declared = parse_needs(self._read(folder, "meta/needs.yml"), name)
+            declared = parse_needs(self._read(folder, "meta/needs.yml"), name)
             needs: list[Need] = []
             for host in hosts:
                 templar = self._templar_for(folder, host, variables)
-                problems += [f"{host}: {text}" for text in self._refused_options(folder, templar)]
-                for subject, data in declared.items():
+                # Of values of the wrong form nobody can tell whether they fit each other.
+                problems += [f"{host}: {text}" for text in self._refused_options(folder, templar)] or refusals_from(
+                    declared, templar.template, host=host
+                )
+                for subject, data in declared.needs.items():
                     needs += needs_from(subject, templar.template(data), role=name, host=host)
-            roles.append(SiteRole(name, hosts, owns, needs))
+            roles.append(SiteRole(name, hosts, declared.owns, needs))
         return roles, list(dict.fromkeys(problems))
 
     def _templar_for(self, folder: str, host: str, variables: Mapping[str, Any]) -> Any:

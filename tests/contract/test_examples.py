@@ -32,12 +32,12 @@ def plan_of(inventory: str, folder: Path, **values: Any) -> dict[str, Any]:
     for path in DEFAULTS:
         defaults |= yaml.safe_load(path.read_text(encoding="utf-8"))
     # A play's variables win over the inventory's, a role's defaults do not.
-    variables = {key: value for key, value in defaults.items() if key not in given} | values
+    variables = {key: value for key, value in defaults.items() if key not in given}
     play = {"name": "Plan", "hosts": "all", "gather_facts": False, "vars": variables, "tasks": [READ_NEEDS]}
     playbook.write_text(yaml.safe_dump([play], sort_keys=False), encoding="utf-8")
     environment = {**controller_environment(str(folder)), "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl"}
     done = subprocess.run(
-        [f"{sys.prefix}/bin/ansible-playbook", str(playbook), "-i", str(ROOT / inventory)],
+        [f"{sys.prefix}/bin/ansible-playbook", str(playbook), "-i", str(ROOT / inventory), "-e", json.dumps(values)],
         check=False, capture_output=True, text=True, cwd=folder, env=environment, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -12,7 +12,11 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.modelyard.platform.plugins.module_utils._site.needs import SITE_SUBJECTS, parse_needs
+from ansible_collections.modelyard.platform.plugins.module_utils._site.needs import (
+    SITE_SUBJECTS,
+    DeclaredNeeds,
+    parse_needs,
+)
 from support.tree import ROOT
 
 ROLES = {path.name: path for path in sorted((ROOT / "roles").iterdir()) if path.is_dir()}
@@ -109,7 +113,7 @@ def test_role_uses_our_modules_alone(name: str) -> None:
         assert "ignore_errors" not in task
 
 
-def declared_needs() -> dict[str, tuple[frozenset[str], dict[str, Any]]]:
+def declared_needs() -> dict[str, DeclaredNeeds]:
     return {
         name: parse_needs(read_yaml(role / "meta/needs.yml"), name) for name, role in ROLES.items() if name != "site"
     }
@@ -122,9 +126,9 @@ def test_every_role_says_what_it_needs() -> None:
 
 def test_every_needed_subject_has_one_owner() -> None:
     declared = declared_needs()
-    owners = [subject for owns, _needs in declared.values() for subject in owns]
+    owners = [subject for role in declared.values() for subject in role.owns]
     assert len(owners) == len(set(owners)), f"owned twice: {owners}"
-    needed = {subject for _owns, needs in declared.values() for subject in needs}
+    needed = {subject for role in declared.values() for subject in role.needs}
     assert needed <= {*owners, *SITE_SUBJECTS}, f"nobody owns {needed - {*owners, *SITE_SUBJECTS}}"
 
 

@@ -6,14 +6,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .._errors import PlatformError
 
-#: What the site itself provides: secrets and ports before the first role, promises are tried after the last.
-SITE_SUBJECTS = frozenset({"port", "promise", "secret"})
+#: What the site itself provides: secrets and ports before the first role, promises are tried after the last. What a
+#: role says of trust is read by whoever reaches names of the site.
+SITE_SUBJECTS = frozenset({"port", "promise", "secret", "trust"})
 
 #: Whose owner comes after everybody: it tries what they promise.
 _LAST = "promise"
@@ -43,21 +44,49 @@ class SiteRole:
         return frozenset(need.subject for need in self.needs)
 
 
-def parse_needs(found: object, role: str) -> tuple[frozenset[str], dict[str, list[Any]]]:
-    """Return what ``meta/needs.yml`` of a role says: the subjects it owns, and its needs by subject, not templated.
+@dataclass(frozen=True)
+class DeclaredNeeds:
+    """What ``meta/needs.yml`` of a role says, not templated.
+
+    ``refuses``: values that cannot work together, each with ``when`` and ``because``.
+    """
+
+    owns: frozenset[str] = frozenset()
+    needs: Mapping[str, Any] = field(default_factory=dict)
+    refuses: Sequence[Mapping[str, Any]] = ()
+
+
+def parse_needs(found: object, role: str) -> DeclaredNeeds:
+    """Return what the content of a role's ``meta/needs.yml`` says.
 
     :raises PlatformError: it has another form.
     """
     content = found if found is not None else {}
-    if not isinstance(content, Mapping) or (unknown := set(content) - {"owns", "needs"}):
+    doing = f"Cannot read the needs of role {role!r}"
+    if not isinstance(content, Mapping) or (unknown := set(content) - {"owns", "needs", "refuses"}):
         said = ", ".join(sorted(map(str, unknown))) if isinstance(content, Mapping) else type(content).__name__
-        raise PlatformError(f"Cannot read the needs of role {role!r}: found {said}; known are 'owns' and 'needs'.")
-    owns, needs = content.get("owns") or [], content.get("needs") or {}
+        raise PlatformError(f"{doing}: found {said}; known are 'owns', 'needs' and 'refuses'.")
+    owns, needs, refuses = content.get("owns") or [], content.get("needs") or {}, content.get("refuses") or []
     if not isinstance(owns, list) or not isinstance(needs, Mapping):
-        raise PlatformError(
-            f"Cannot read the needs of role {role!r}: 'owns' is a list of subjects, 'needs' maps subjects to lists."
-        )
-    return frozenset(map(str, owns)), {str(subject): data for subject, data in needs.items()}
+        raise PlatformError(f"{doing}: 'owns' is a list of subjects, 'needs' maps subjects to lists.")
+    if not isinstance(refuses, list) or not all(_is_refusal(entry) for entry in refuses):
+        raise PlatformError(f"{doing}: 'refuses' is a list of mappings, each with 'when' and 'because'.")
+    return DeclaredNeeds(
+        frozenset(map(str, owns)), {str(subject): data for subject, data in needs.items()}, tuple(refuses)
+    )
+
+
+def _is_refusal(entry: object) -> bool:
+    return isinstance(entry, Mapping) and set(entry) == {"when", "because"}
+
+
+def refusals_from(declared: DeclaredNeeds, template: Callable[[Any], Any], *, host: str) -> list[str]:
+    """Return why a role refuses the values of one host, all of it.
+
+    :param template: fills in the values; only what holds has its reason filled in.
+    """
+    held = [entry["because"] for entry in declared.refuses if template(entry["when"])]
+    return [f"{host}: {template(reason)}" for reason in held]
 
 
 def needs_from(subject: str, data: object, *, role: str, host: str) -> list[Need]:

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from ansible_collections.modelyard.platform.plugins.module_utils._errors import PlatformError
 from ansible_collections.modelyard.platform.plugins.module_utils._site.needs import (
+    DeclaredNeeds,
     Need,
     SiteRole,
     derive_order,
     find_problems,
     needs_from,
     parse_needs,
+    refusals_from,
 )
 
 
@@ -92,11 +94,18 @@ def test_a_subject_has_one_owner() -> None:
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
-    "a list": (["route"], "found list; known are 'owns' and 'needs'."),
-    "a misspelt key": ({"own": []}, "found own; known are 'owns' and 'needs'."),
+    "a list": (["route"], "found list; known are 'owns', 'needs' and 'refuses'."),
+    "a misspelt key": ({"own": []}, "found own; known are 'owns', 'needs' and 'refuses'."),
     "owns is a text": ({"owns": "route"}, "'owns' is a list of subjects, 'needs' maps subjects to lists."),
     "needs is a list": ({"needs": ["a"]}, "'owns' is a list of subjects, 'needs' maps subjects to lists."),
-}
+    "refuses is a mapping": (
+        {"refuses": {"when": True, "because": "so"}},
+        "'refuses' is a list of mappings, each with 'when' and 'because'.",
+    ),
+    "a refusal without a reason": (
+        {"refuses": [{"when": True}]}, "'refuses' is a list of mappings, each with 'when' and 'because'.",
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("found", "said"), REFUSED.values(), ids=REFUSED)
@@ -107,7 +116,25 @@ def test_a_file_of_another_form_is_refused(found: Any, said: str) -> None:
 
 
 def test_an_empty_file_needs_nothing() -> None:
-    assert parse_needs(None, "shop") == (frozenset(), {})
+    assert parse_needs(None, "shop") == DeclaredNeeds()
+
+
+def test_only_what_holds_is_refused_and_all_of_it() -> None:
+    declared = DeclaredNeeds(
+        refuses=[
+            {"when": "yes", "because": "the first"},
+            {"when": "", "because": "the second"},
+            {"when": "yes", "because": "the third"},
+        ]
+    )
+    filled: list[str] = []
+
+    def template(text: str) -> str:
+        filled.append(text)
+        return text.upper()
+
+    assert refusals_from(declared, template, host="h1") == ["h1: THE FIRST", "h1: THE THIRD"]
+    assert "the second" not in filled
 
 
 def test_needs_are_lists_of_mappings() -> None:
