@@ -11,7 +11,7 @@ DOCUMENTATION = r"""
 module: preflight
 short_description: Find what would stop a deployment, before anything is touched
 description:
-  - Looks at ports, disk and memory of a host, and fails with every finding at once, each with its fix.
+  - Looks at rights, ports, disk and memory of a host, and fails with every finding at once, each with its fix.
   - Only reads.
 version_added: 0.1.0
 author:
@@ -92,6 +92,8 @@ findings:
 """
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelyard.platform.plugins.module_utils._bug import describe_bug
@@ -99,6 +101,7 @@ from ansible_collections.modelyard.platform.plugins.module_utils._compose.engine
 from ansible_collections.modelyard.platform.plugins.module_utils._errors import PlatformError
 from ansible_collections.modelyard.platform.plugins.module_utils._site.preflight import (
     WantedPort,
+    find_missing_rights,
     find_small_disks,
     find_small_memory,
     find_taken_ports,
@@ -122,18 +125,22 @@ SPEC = {
 }
 
 
+def look_at_host(params: Mapping[str, Any]) -> list[str]:
+    is_deployed = bool(params["directory"]) and os.path.exists(f"{params['directory']}/site.json")
+    listed = list_containers(Engine(socket_path_of(os.environ)))
+    return [
+        *find_taken_ports([WantedPort(**port) for port in params["ports"]], listed),
+        *find_small_disks({} if is_deployed else {path: int(mib) for path, mib in params["disk_mib"].items()}),
+        *find_small_memory(params["memory_mib"]),
+    ]
+
+
 def main() -> None:
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     params = module.params
     try:
-        is_deployed = bool(params["directory"]) and os.path.exists(f"{params['directory']}/site.json")
-        listed = list_containers(Engine(socket_path_of(os.environ)))
-        findings = [
-            *params["problems"],
-            *find_taken_ports([WantedPort(**port) for port in params["ports"]], listed),
-            *find_small_disks({} if is_deployed else {path: int(mib) for path, mib in params["disk_mib"].items()}),
-            *find_small_memory(params["memory_mib"]),
-        ]
+        # Without root's rights the rest would be guessed.
+        findings = [*params["problems"], *(find_missing_rights(os.geteuid()) or look_at_host(params))]
     except (PlatformError, ValueError) as error:
         module.fail_json(msg=str(error))
     except Exception as error:  # noqa: BLE001 - never a bare traceback

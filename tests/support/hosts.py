@@ -32,9 +32,18 @@ _PACKAGES = (
     "ca-certificates", "dbus", "iproute2", "kmod", "libpam-systemd", "make", "openssh-server", "procps", "python3",
     "sudo", "systemd", "systemd-sysv",
 )  # fmt: skip
+_OWN_HOSTS = (
+    "[Unit]\\nDefaultDependencies=no\\nBefore=sysinit.target\\n\\n"
+    "[Service]\\nType=oneshot\\nRemainAfterExit=yes\\nExecStart=/usr/bin/umount /etc/hosts\\n\\n"
+    "[Install]\\nWantedBy=sysinit.target\\n"
+)
 _HOOKS = (
     'chroot "$1" useradd --create-home --shell /bin/bash admin',
     'echo "admin ALL=(ALL) NOPASSWD: ALL" > "$1/etc/sudoers.d/admin" && chmod 440 "$1/etc/sudoers.d/admin"',
+    # The engine that runs the host writes this file anew at each start, and over what the host wrote; a real one stays.
+    'printf "127.0.0.1\\tlocalhost\\n::1\\tlocalhost ip6-localhost ip6-loopback\\n" > "$1/etc/hosts"',
+    f'printf "{_OWN_HOSTS}" > "$1/etc/systemd/system/own-hosts.service"',
+    'chroot "$1" systemctl enable own-hosts.service',
     # What the image leaves out, packages of the host itself keep, as on a real machine.
     'rm -f "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap"',
 )

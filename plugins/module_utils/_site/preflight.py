@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,21 @@ class WantedPort:
     protocol: str
     project: str
     option: str
+
+
+def find_missing_rights(user_id: int) -> list[str]:
+    """Return a sentence where the task is not root's: it could neither change the host nor see who holds a port."""
+    if user_id == 0:
+        return []
+    try:
+        user = pwd.getpwuid(user_id).pw_name
+    except KeyError:
+        user = str(user_id)
+    text = (
+        f"Cannot deploy the site: the task runs as user '{user}', and root is needed; on this machine run the command "
+        "with sudo, for other hosts let Ansible become root (ansible_become: true)."
+    )
+    return [text]
 
 
 def find_taken_ports(ports: Sequence[WantedPort], listed: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -10,9 +10,11 @@ import os
 import socket
 from pathlib import Path
 
+import pytest
 from ansible_collections.modelyard.platform.plugins.module_utils._compose.engine import Engine
 from ansible_collections.modelyard.platform.plugins.module_utils._site.preflight import (
     WantedPort,
+    find_missing_rights,
     find_small_disks,
     find_small_memory,
     find_taken_ports,
@@ -30,6 +32,19 @@ def test_a_taken_port_is_told_with_who_has_it_and_where_it_is_set() -> None:
         assert found.startswith(f"Cannot start service 'lab-traefik': port {number} is already used by '")
         assert found.endswith(f"(pid {os.getpid()}); stop it, or set another one in site_ports.https.")
     assert find_taken_ports([wanted], []) == []
+
+
+@pytest.mark.parametrize(("user_id", "shown"), [(65534, "nobody"), (4000000000, "4000000000")])
+def test_whoever_is_not_root_is_told(user_id: int, shown: str) -> None:
+    [found] = find_missing_rights(user_id)
+    assert found == (
+        f"Cannot deploy the site: the task runs as user '{shown}', and root is needed; on this machine run the command "
+        "with sudo, for other hosts let Ansible become root (ansible_become: true)."
+    )
+
+
+def test_root_has_all_rights() -> None:
+    assert find_missing_rights(0) == []
 
 
 def test_a_small_disk_is_told_for_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
