@@ -1,6 +1,6 @@
 # The gates. Each sets up what it needs and does nothing twice; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup engine lint unit contract check sanity integration e2e test test-long bench host-command up down destroy clean
+.PHONY: help setup engine lint unit contract check sanity integration e2e test test-long bench docs host-command up down destroy clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON_BIN := build/venv/bin
@@ -49,13 +49,17 @@ e2e: setup engine ## a whole site of its own, brought up, used by real clients, 
 	pytest tests/e2e
 
 # The engine before sanity: with it comes the system's Python, on which sanity compiles and imports what runs on hosts.
-test: check engine sanity integration e2e ## all tests
+test: check docs engine sanity integration e2e ## all tests, and the pages
 
 test-long: setup engine ## many kills, disks and engines that fail; its last result is in docs/long-tests.md
 	pytest tests/integration -m long
 
 bench: setup engine ## figures beside stock modules and plain Compose: table and build/benchmark.json
 	PYTHONPATH=tests:build/collections python -m benchmark
+
+docs: setup ## the pages and the reference as HTML: build/docs/html; a warning is an error
+	@tools/setup-venv docs
+	python tools/build_docs.py
 
 host-command: setup ## the command for hosts, from the modules' own code: build/modelyard
 	python tools/build_host_command.py
