@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,8 @@ from dataclasses import dataclass
 from .._compose.engine import Engine
 from .._errors import PlatformError
 from .._files import FileState, ensure_directory, read_state, telling, write_atomically
-from .._run import Run, clean_environment
+from .._image.command import mask_credentials
+from .._run import Completed, Run, clean_environment
 from .observe import DAEMON, GROUP, read_compose_version
 from .plan import Observed, Plan
 from .settings import render_settings
@@ -29,6 +31,7 @@ PID_FILE = "/run/docker.pid"
 _STARTER_PID_FILE = "/run/docker-ssd.pid"
 _POLICY = "/usr/sbin/policy-rc.d"
 _FETCH_SECONDS = 30.0
+_UNREACHED = re.compile(r"^[WE]: Failed to fetch (\S+)\s+(.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -67,10 +70,10 @@ class Host:
             write_atomically(path, state)
 
     def _install(self, plan: Plan) -> None:
-        self._apt("update")
+        updated = self._apt("update")
         if plan.source is not None and self._write_sources(plan):
-            self._apt("update")
-        with self._no_service_starts():
+            updated = self._apt("update")
+        with self._no_service_starts(), telling_unreached(updated):
             self._apt("install", "--no-install-recommends", *plan.packages)
         version = read_compose_version(self.run)
         if plan.source is not None and not is_at_least(version or "0", COMPOSE_FLOOR):
@@ -136,10 +139,10 @@ class Host:
         finally:
             os.unlink(_POLICY)
 
-    def _apt(self, *words: str) -> None:
+    def _apt(self, *words: str) -> Completed:
         environment = clean_environment({"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"})
         argv = ["apt-get", "--yes", "--quiet", "-o", "DPkg::Lock::Timeout=300", *words]
-        self._must(argv, f"run apt-get {words[0]}", environment=environment)
+        return self._must(argv, f"run apt-get {words[0]}", environment=environment)
 
     def _handle_engine(self, plan: Plan) -> None:
         if plan.has("restart"):
@@ -183,7 +186,7 @@ class Host:
             f"{READY_SECONDS:.0f} s; {where} says why{_last_lines(LOG) if not self.has_systemd else ''}."
         )
 
-    def _must(self, argv: Sequence[str], doing: str, *, environment: dict[str, str] | None = None) -> None:
+    def _must(self, argv: Sequence[str], doing: str, *, environment: dict[str, str] | None = None) -> Completed:
         try:
             done = self.run(argv, env=environment)
         except FileNotFoundError:
@@ -193,6 +196,26 @@ class Host:
             raise PlatformError(
                 f"Cannot {doing}: {said or f'{argv[0]} ended with {done.returncode}'}; mend that first."
             )
+        return done
+
+
+@contextlib.contextmanager
+def telling_unreached(updated: Completed) -> Iterator[None]:
+    """Name what apt could not fetch as the cause of an installation that fails.
+
+    ``apt-get update`` succeeds where no source answers, and the installation then says that there is no such package.
+    Recorded with apt 2.6.1.
+    """
+    try:
+        yield
+    except PlatformError as error:
+        found = _UNREACHED.search(f"{updated.stdout}\n{updated.stderr}")
+        if found is None:
+            raise
+        raise PlatformError(
+            f"Cannot install packages: apt cannot fetch {mask_credentials(found[1])} ({found[2].strip()}); let the "
+            "host reach its apt sources, or correct them, then run again."
+        ) from error
 
 
 def start_argv() -> list[str]:
