@@ -29,7 +29,7 @@ _OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
 _DIRECTORY_LABEL = "modelyard.directory"
 
 # Where the CLI looks for plug-ins. Source: docker/cli, cli-plugins/manager/manager_unix.go.
-_PLUGIN_FOLDERS = (
+PLUGIN_FOLDERS = (
     "/root/.docker/cli-plugins", "/usr/local/lib/docker/cli-plugins", "/usr/local/libexec/docker/cli-plugins",
     "/usr/lib/docker/cli-plugins", "/usr/libexec/docker/cli-plugins",
 )  # fmt: skip
@@ -51,7 +51,7 @@ def observe(wanted: Wanted, engine: Engine, run: Run) -> Observed:
         codename=codename,
         engine=observe_engine(engine, wanted.directory, is_brief=is_settled),
         compose=read_compose_version(run),
-        has_buildx=any(os.access(f"{folder}/docker-buildx", os.X_OK) for folder in _PLUGIN_FOLDERS),
+        has_buildx=any(os.access(f"{folder}/docker-buildx", os.X_OK) for folder in PLUGIN_FOLDERS),
         has_daemon=shutil.which(DAEMON, path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin") is not None,
         installed=frozenset(packages),
         held=frozenset(name for name, is_held in packages.items() if is_held),
