@@ -13,6 +13,7 @@ from typing import Any
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible_collections.modelyard.platform.plugins.module_utils._errors import PlatformError
+from ansible_collections.modelyard.platform.plugins.module_utils._site.decisions import refuse_addresses, refuse_groups
 from ansible_collections.modelyard.platform.plugins.module_utils._site.names import (
     refuse_domain,
     refuse_ports,
@@ -48,6 +49,10 @@ class ActionModule(ActionBase):
             _validated, given = self.validate_argument_spec({"roles": {"type": "dict", "required": True}})
             roles, problems = self._read_roles(given["roles"], variables)
             problems += self._refused_names(variables) + find_problems(roles)
+            problems += refuse_groups(_tagged(variables), set(given["roles"].values()) - {"all"})
+            if unreachable := refuse_addresses(self._addresses(variables)):
+                # Such a host can be asked nothing, so that what is known already is told here.
+                raise PlatformError("\n".join([*unreachable, *problems]))
             order = derive_order(roles)
         except PlatformError as error:
             return {**result, "failed": True, "msg": str(error)}
@@ -61,6 +66,14 @@ class ActionModule(ActionBase):
             "needs": needs,
             "role_hosts": {role.name: list(role.hosts) for role in roles},
             "problems": problems,
+        }
+
+    def _addresses(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """Return where SSH finds each host of the inventory."""
+        known = {host: variables["hostvars"].raw_get(host) for host in variables["groups"]["all"]}
+        return {
+            host: self._templar.copy_with_new_env(available_variables=own).template(own.get("ansible_host", host))
+            for host, own in known.items()
         }
 
     def _refused_names(self, variables: Mapping[str, Any]) -> list[str]:
@@ -126,6 +139,12 @@ class ActionModule(ActionBase):
     def _read(self, folder: str, name: str) -> Any:
         path = os.path.join(folder, name)
         return self._loader.load_from_file(path, trusted_as_template=True) if os.path.exists(path) else None
+
+
+def _tagged(variables: Mapping[str, Any]) -> dict[str, Sequence[object]]:
+    """Return the groups that tags of hosts name, where the inventory comes from tags."""
+    known = {host: variables["hostvars"].raw_get(host) for host in variables["groups"]["all"]}
+    return {host: own["modelyard_groups"] for host, own in known.items() if "modelyard_groups" in own}
 
 
 def _find_role(name: str, playbook_folder: str) -> str:

@@ -35,6 +35,11 @@ def refuse_rotation(names: object) -> list[str]:
     ]
 
 
+def is_example_name(name: str) -> bool:
+    """Return whether a name is one that nobody can have."""
+    return name in _EXAMPLES or name.endswith(tuple(f".{example}" for example in _EXAMPLES))
+
+
 def refuse_domain(domain: object) -> list[str]:
     """Say what is wrong with the domain of a site; nothing where it is one."""
     fix = "set site_domain to the domain below which the site's names are, such as 'ml.your-team.org'."
@@ -42,7 +47,7 @@ def refuse_domain(domain: object) -> list[str]:
         return [f"Cannot deploy a site without a domain: site_domain is {domain!r}; {fix}"]
     if len(domain) > 200 or not _DOMAIN.fullmatch(domain):
         return [f"Cannot use {domain!r} as site_domain: it is no DNS name in lower case; {fix}"]
-    if domain in _EXAMPLES or domain.endswith(tuple(f".{example}" for example in _EXAMPLES)):
+    if is_example_name(domain):
         return [f"Cannot use {domain!r} as site_domain: it is reserved for examples; {fix}"]
     return []
 
