@@ -52,6 +52,13 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"site_tls": "acme", "traefik_acme": {"provider": "cloudflare"}},
         WRONG_CHALLENGE.format("http-01", "cloudflare"),
     ),
+    "mail-for-an-example": (
+        {"site_tls": "acme", "traefik_acme": {"email": "team@ml.example.org"}},
+        (
+            "Cannot ask for certificates: the authority would write to 'team@ml.example.org', which is reserved for "
+            "examples; set traefik_acme.email to an address of yours, or leave it out."
+        ),
+    ),
     "public-authority-for-a-private-name": (
         {"site_tls": "acme", "site_domain": "lab.test"},
         (

@@ -134,6 +134,6 @@ def test_built_collection_holds_what_hosts_need_and_no_test_or_tool(tmp_path: Pa
     top = {name.split("/")[0] for name in listed.stdout.split()}
     expected = {
         "CHANGELOG.md", "FILES.json", "LICENSE", "MANIFEST.json", "README.md",
-        "changelogs", "docs", "meta", "playbooks", "plugins", "roles",
+        "changelogs", "docs", "inventories", "meta", "playbooks", "plugins", "roles",
     }  # fmt: skip
     assert top == expected, f"galaxy.yml's build_ignore: too many {top - expected}, missing {expected - top}"
