@@ -1,6 +1,6 @@
 # The gates. Each sets up what it needs and does nothing twice; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup engine lint unit contract check sanity integration e2e test test-long bench docs host-command up down destroy clean
+.PHONY: help setup engine lint unit contract check sanity integration e2e test test-long bench docs build galaxy-importer host-command up down destroy clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON_BIN := build/venv/bin
@@ -25,7 +25,7 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint, shellcheck, changelog fragmen
 	ruff check
 	ruff format --check
 	mypy -p ansible_collections.modelyard.platform.plugins
-	mypy tests/support tests/benchmark tests/contract tests/integration/conftest.py tests/e2e/test_site.py tools/*.py
+	mypy tests/support tests/benchmark tests/contract tests/conftest.py tests/integration/conftest.py tests/e2e tools/*.py
 	yamllint --strict .
 	shellcheck $$(grep -lE '^#!/(bin/sh|bin/bash|usr/bin/env bash)' tools/* .ci/*)
 	antsibull-changelog lint
@@ -45,14 +45,14 @@ sanity: setup ## ansible-test sanity, without ignore files
 integration: setup engine ## the modules on the system's Python against a real engine
 	pytest tests/integration -m 'not long'
 
-e2e: setup engine ## a whole site of its own, brought up, used by real clients, broken, removed
-	pytest tests/e2e
+e2e: setup engine ## a whole site of its own, brought up, used by real clients, broken, removed; and on bare servers
+	pytest tests/e2e tests/hosts -m 'not long'
 
 # The engine before sanity: with it comes the system's Python, on which sanity compiles and imports what runs on hosts.
 test: check docs engine sanity integration e2e ## all tests, and the pages
 
-test-long: setup engine ## many kills, disks and engines that fail; its last result is in docs/long-tests.md
-	pytest tests/integration -m long
+test-long: setup engine ## many kills, disks and engines that fail, bare hosts; its last result is in docs/long-tests.md
+	pytest tests/integration tests/hosts -m long
 
 bench: setup engine ## figures beside stock modules and plain Compose: table and build/benchmark.json
 	PYTHONPATH=tests:build/collections python -m benchmark
@@ -60,6 +60,14 @@ bench: setup engine ## figures beside stock modules and plain Compose: table and
 docs: setup ## the pages and the reference as HTML: build/docs/html; a warning is an error
 	@tools/setup-venv docs
 	python tools/build_docs.py
+
+build: setup ## the collection as Galaxy gets it, in build/artifact
+	@rm -rf build/artifact
+	ansible-galaxy collection build --output-path build/artifact
+
+galaxy-importer: build ## Galaxy's own importer on that, here and in no container; a remark is an error
+	@tools/setup-venv galaxy
+	tools/galaxy-importer
 
 host-command: setup ## the command for hosts, from the modules' own code: build/modelyard
 	python tools/build_host_command.py

@@ -41,18 +41,6 @@ def seed() -> int:
     return SEED
 
 
-@pytest.fixture(scope="session")
-def engine() -> Iterator[docker.DockerClient]:
-    """Yield a client; fail with the cause where no engine answers."""
-    try:
-        client = docker.from_env(version="auto", timeout=60)
-        client.ping()
-    except docker.errors.DockerException as error:
-        pytest.fail(f"no Docker engine answers, run `make engine`: {error}", pytrace=False)
-    yield client
-    client.close()
-
-
 @pytest.fixture
 def site(engine: docker.DockerClient, tmp_path: Path) -> Iterator[Site]:
     """Yield a site of its own; remove what it made."""

@@ -72,12 +72,11 @@ class RunningModule:
         return self.process.pid
 
     def kill(self, *, with_children: bool) -> None:
-        """Send SIGKILL to the module, or first to all that it has started, in whatever session that lives."""
+        """Send SIGKILL to the module, or also to all that it has started, in whatever session that lives."""
         if with_children:
-            for pid in _descendants(self.pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        os.kill(self.pid, signal.SIGKILL)
+            kill_tree(self.pid)
+        else:
+            os.kill(self.pid, signal.SIGKILL)
 
     def wait(self, *, timeout: float = 300) -> ModuleResult:
         """Return its answer; of a killed one ``values`` is empty and ``rc`` negative."""
@@ -85,13 +84,24 @@ class RunningModule:
         return ModuleResult(_parse_answer(stdout), self.process.returncode, stdout, stderr)
 
 
-def _descendants(pid: int) -> list[int]:
-    """Return the processes that ``pid`` and its threads have started, the youngest first."""
-    found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, task.read_text(encoding="ascii").split()):
-            found += [*_descendants(child), child]
-    return found
+def kill_tree(pid: int) -> None:
+    """Send SIGKILL to a process and all that it has started, in whatever session that lives, as a power cut would.
+
+    Each is stopped before its children are looked for, so that none is started in between.
+    """
+    stopped = _stop_tree(pid)
+    for one in stopped:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(one, signal.SIGKILL)
+
+
+def _stop_tree(pid: int) -> list[int]:
+    """Stop a process and what it and its threads have started; return all of them."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGSTOP)
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    children = [int(child) for task in tasks for child in task.read_text(encoding="ascii").split()]
+    return [pid, *(found for child in children for found in _stop_tree(child))]
 
 
 def start_module(

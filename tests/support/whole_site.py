@@ -63,7 +63,7 @@ class WholeSite:
         return f"https://{name}.{self.domain}:{self.ports['https']}"
 
     def write_inventory(self, **variables: Any) -> None:
-        """Write what an operator would: this machine in every group, and the site's variables."""
+        """Write what an operator would: this machine in every group, and the site's variables; None leaves one out."""
         here: dict[str, Any] = {"localhost": {}}
         host = {"ansible_connection": "local", "ansible_python_interpreter": HOST_PYTHON, "ansible_become": False}
         groups = {name: {"hosts": dict(here)} for name in ("edge", "data", "tracking", "clients")}
@@ -72,21 +72,35 @@ class WholeSite:
             "site_secret_store": str(self.secret_store), "site_images": "packages", "site_tls": "local_ca",
             "site_ports": dict(self.ports), "site_address": "127.0.0.1", "postgres_route_enabled": True,
         }  # fmt: skip
-        inventory = {"all": {"hosts": {"localhost": host}, "children": groups, "vars": {**values, **variables}}}
+        given = {name: value for name, value in {**values, **variables}.items() if value is not None}
+        inventory = {"all": {"hosts": {"localhost": host}, "children": groups, "vars": given}}
         (self.folder / "inventory.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
 
     def play(self, *arguments: str, playbook: str = "site.yml") -> Play:
         """Run a playbook of the collection."""
-        environment = {
+        done = subprocess.run(
+            self._command(playbook, *arguments), check=False, capture_output=True, text=True, timeout=900, cwd=ROOT,
+            stdin=subprocess.DEVNULL, env=self._environment(),
+        )  # fmt: skip
+        return _parse(done)
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start what ``make up`` starts, and return while it works. What it says is in ``started.log``."""
+        with (self.folder / "started.log").open("wb") as log:
+            return subprocess.Popen(
+                self._command("site.yml", *arguments), stdout=log, stderr=log, cwd=ROOT, stdin=subprocess.DEVNULL,
+                env=self._environment(),
+            )  # fmt: skip
+
+    def _command(self, playbook: str, *arguments: str) -> list[str]:
+        inventory = str(self.folder / "inventory.yml")
+        return [f"{ROOT}/build/venv/bin/ansible-playbook", playbook, "-i", inventory, *arguments]
+
+    def _environment(self) -> dict[str, str]:
+        return {
             **controller_environment(str(self.folder)), "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl",
             "ANSIBLE_LOCAL_TEMP": str(self.folder / "tmp"),
         }  # fmt: skip
-        done = subprocess.run(
-            [f"{ROOT}/build/venv/bin/ansible-playbook", playbook, "-i", str(self.folder / "inventory.yml"), *arguments],
-            check=False, capture_output=True, text=True, timeout=900, cwd=ROOT, stdin=subprocess.DEVNULL,
-            env=environment,
-        )  # fmt: skip
-        return _parse(done)
 
     def up(self, *arguments: str) -> Play:
         done = self.play(*arguments)
@@ -103,6 +117,12 @@ class WholeSite:
         )
         return done.stdout.strip()
 
+    def stored(self, name: str) -> str:
+        """Return a secret as the store's file has it at this moment."""
+        found = json.loads(self.secret_store.read_text(encoding="utf-8"))["secrets"][name]
+        version = found["versions"][str(found["current"])]
+        return str(version["secret"][version["main"]])
+
     def containers(self) -> dict[str, Container]:
         """Return the site's containers by project and service, such as ``mlflow/server``."""
         listed = self.engine.containers.list(all=True, filters={"label": f"modelyard.directory={self.directory}"})
@@ -114,6 +134,20 @@ class WholeSite:
 
     def ids(self) -> dict[str, str]:
         return {name: str(container.id) for name, container in self.containers().items()}
+
+    def starts(self) -> dict[str, tuple[str, str]]:
+        """Return id and time of the last start of each container."""
+        return {name: (str(found.id), found.attrs["State"]["StartedAt"]) for name, found in self.containers().items()}
+
+    def mtimes(self) -> dict[str, int]:
+        """Return when each file of the site was written, and when its secret store was."""
+        paths = [*self.directory.rglob("*"), self.secret_store, self.secret_store.parent]
+        return {str(path): path.lstat().st_mtime_ns for path in paths}
+
+
+def is_running(container: Container) -> bool:
+    container.reload()
+    return bool(container.status == "running")
 
 
 def _parse(done: subprocess.CompletedProcess[str]) -> Play:
