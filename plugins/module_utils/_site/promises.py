@@ -145,7 +145,7 @@ def _place(url: str) -> tuple[str, int]:
 
 
 def find_open_ports(listed: Sequence[Mapping[str, Any]], directory: str, allowed: Iterable[int]) -> list[Outcome]:
-    """Return the outcome of the promise that the site's containers publish nothing but the edge's ports.
+    """Return the outcome of the promise that the site's containers publish nothing but their declared ports.
 
     :param listed: the running containers, as ``GET /containers/json`` gives them.
     :param directory: the site's.
@@ -161,7 +161,7 @@ def find_open_ports(listed: Sequence[Mapping[str, Any]], directory: str, allowed
         }
     )
     cause = f"these are open too: {', '.join(open_ports)}" if open_ports else ""
-    return [Outcome("nothing but the edge's ports listens outside loopback", not open_ports, cause)]
+    return [Outcome("nothing but declared ports listens outside loopback", not open_ports, cause)]
 
 
 def _is_loopback(address: str) -> bool:
