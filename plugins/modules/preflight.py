@@ -11,8 +11,13 @@ DOCUMENTATION = r"""
 module: preflight
 short_description: Find what would stop a deployment, before anything is touched
 description:
-  - Looks at rights, ports, disk and memory of a host, and fails with every finding at once, each with its fix.
-  - Only reads.
+  - Looks at a host (rights, ports, disk, memory, clock, the names of its edge, versions), and fails with every finding
+    at once, each with its fix. A host that cannot be reached, where nobody becomes root or that has no Python is a
+    finding.
+  - Judges versions and images by O(rules).
+  - With C(any_errors_fatal) no host goes on where one has a finding, and the findings of all of them are told.
+  - Only reads; where the names lead to addresses that this host does not have, it listens at O(edge.http_port) for as
+    long as it asks itself there.
 version_added: 0.1.0
 author:
   - modelyard.platform contributors (@modelyard)
@@ -60,6 +65,57 @@ options:
     description: Memory that the machine must have, in MiB.
     type: int
     default: 0
+  edge:
+    description: Names that lead to this host, where it is the edge of a site.
+    type: dict
+    suboptions:
+      names:
+        description: The names.
+        type: list
+        elements: str
+        required: true
+      challenge:
+        description:
+          - How an authority of ACME convinces itself, one of V(http-01), V(tls-alpn-01) and V(dns-01); empty where none
+            is asked.
+          - With the first two, a name without a certificate that does not lead here is a finding, because its order
+            would fail and count against the authority's limits. Otherwise it is a warning.
+        type: str
+        default: ""
+      http_port:
+        description: Port of the edge that answers the challenge V(http-01).
+        type: int
+        default: 80
+      public_addresses:
+        description: Addresses that lead here though no interface of this host has them, as those of a NAT.
+        type: list
+        elements: str
+        default: []
+      volume:
+        description: Volume of Traefik's certificates.
+        type: str
+        default: ""
+      file:
+        description: File in O(edge.volume) of the authority that the names ask. What is in it is certified already.
+        type: str
+        default: ""
+  rules:
+    description:
+      - What is known not to work. Each has C(name), C(all) (conditions on facts, each with C(fact), C(operator) and
+        C(value)), C(verdict) (V(refuse) or V(warn)), C(reason), C(fix) and C(source), and C(image), a pattern of
+        repositories, where it is about images.
+      - Operators are V(below), V(at_least), V(is), V(in), V(not_in) and V(matches).
+    type: list
+    elements: dict
+    default: []
+  images:
+    description: Option of a role to the image that it names, which rules are tried with.
+    type: dict
+    default: {}
+  installs_docker:
+    description: Whether role C(docker) is to prepare this host; a fact of rules, by the name C(is_docker_role).
+    type: bool
+    default: true
 attributes:
   check_mode:
     description: It only reads.
@@ -89,24 +145,29 @@ findings:
   sample:
     - "Cannot start service 'modelyard-traefik': port 443 is already used by 'nginx' (pid 812); stop it, or set another
       one in site_ports.https."
+facts:
+  description: What rules can ask, by name.
+  returned: when the host could be looked at
+  type: dict
+  sample: {distribution: debian trixie, architecture: x86_64, python: 3.13.5, engine: 26.1.5, url_and_port: []}
+certificates:
+  description: File in O(edge.volume) to the names that its certificates are for.
+  returned: when the host could be looked at
+  type: dict
+  sample: {acme-v02.api.letsencrypt.org-directory.json: [mlflow.example.org]}
 """
 
-import os
-from collections.abc import Mapping
+import platform
+import sys
+import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelyard.platform.plugins.module_utils._bug import describe_bug
-from ansible_collections.modelyard.platform.plugins.module_utils._compose.engine import Engine, socket_path_of
 from ansible_collections.modelyard.platform.plugins.module_utils._errors import PlatformError
-from ansible_collections.modelyard.platform.plugins.module_utils._site.preflight import (
-    WantedPort,
-    find_missing_rights,
-    find_small_disks,
-    find_small_memory,
-    find_taken_ports,
-    list_containers,
-)
+
+#: Below it what looks at the host cannot even be read.
+PYTHON_FLOOR = (3, 10)
 
 PORT_SPEC = {
     "number": {"type": "int", "required": True},
@@ -116,38 +177,54 @@ PORT_SPEC = {
     "option": {"type": "str", "required": True},
 }
 
+EDGE_SPEC = {
+    "names": {"type": "list", "elements": "str", "required": True},
+    "challenge": {"type": "str", "default": ""},
+    "http_port": {"type": "int", "default": 80},
+    "public_addresses": {"type": "list", "elements": "str", "default": []},
+    "volume": {"type": "str", "default": ""},
+    "file": {"type": "str", "default": ""},
+}
+
 SPEC = {
     "problems": {"type": "list", "elements": "str", "default": []},
     "ports": {"type": "list", "elements": "dict", "options": PORT_SPEC, "default": []},
     "disk_mib": {"type": "dict", "default": {}},
     "directory": {"type": "path"},
     "memory_mib": {"type": "int", "default": 0},
+    "edge": {"type": "dict", "options": EDGE_SPEC},
+    # Judged by the controller's half.
+    "rules": {"type": "list", "elements": "dict", "default": []},
+    "images": {"type": "dict", "default": {}},
+    "installs_docker": {"type": "bool", "default": True},
 }
 
 
-def look_at_host(params: Mapping[str, Any]) -> list[str]:
-    is_deployed = bool(params["directory"]) and os.path.exists(f"{params['directory']}/site.json")
-    listed = list_containers(Engine(socket_path_of(os.environ)))
-    return [
-        *find_taken_ports([WantedPort(**port) for port in params["ports"]], listed),
-        *find_small_disks({} if is_deployed else {path: int(mib) for path, mib in params["disk_mib"].items()}),
-        *find_small_memory(params["memory_mib"]),
-    ]
+def look(params: dict[str, Any]) -> dict[str, Any]:
+    """Return what the host says of itself, and by which clock."""
+    result: dict[str, Any] = {
+        "findings": [], "noticed": [], "facts": {"python": platform.python_version()}, "certificates": {},
+    }  # fmt: skip
+    if sys.version_info[:2] >= PYTHON_FLOOR:
+        from ansible_collections.modelyard.platform.plugins.module_utils._site.preflight_host import look_at_host
+
+        seen = look_at_host(params)
+        result["findings"], result["noticed"] = seen.findings, seen.warnings
+        result["facts"] |= seen.facts
+        result["certificates"] = seen.certificates
+    return {**result, "seconds": time.time()}
 
 
 def main() -> None:
+    """Run the module; the controller's half judges what it found."""
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
-    params = module.params
     try:
-        # Without root's rights the rest would be guessed.
-        findings = [*params["problems"], *(find_missing_rights(os.geteuid()) or look_at_host(params))]
+        result = look(module.params)
     except (PlatformError, ValueError) as error:
         module.fail_json(msg=str(error))
     except Exception as error:  # noqa: BLE001 - never a bare traceback
         module.fail_json(msg=f"Cannot look at this host: {describe_bug(error)}")
-    if findings:
-        module.fail_json(msg="\n".join(findings), findings=findings)
-    module.exit_json(changed=False, findings=[])
+    module.exit_json(changed=False, **result)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,79 @@
+# Copyright: modelyard.platform contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Preflight's half on the host: everything that only the host itself can see."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .._compose.engine import Engine, socket_path_of
+from .._edge.certificates import find_volume, read_certificates
+from .._run import run_program
+from .host_facts import read_facts
+from .preflight import (
+    WantedPort,
+    find_missing_rights,
+    find_small_disks,
+    find_small_memory,
+    find_taken_ports,
+    list_containers,
+)
+from .reach import Edge, Finding, find_wrong_names
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a host says of itself. ``certificates``: file of an authority to the names that it has certified."""
+
+    findings: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+    certificates: dict[str, list[str]] = field(default_factory=dict)
+
+
+def look_at_host(params: Mapping[str, Any]) -> Seen:
+    """Return what is found with the options of module preflight.
+
+    :raises PlatformError: something cannot be read.
+    """
+    # Without root's rights the rest would be guessed.
+    if missing := find_missing_rights(os.geteuid()):
+        return Seen(missing)
+    engine = Engine(socket_path_of(os.environ))
+    is_deployed = bool(params["directory"]) and os.path.exists(f"{params['directory']}/site.json")
+    listed = list_containers(engine)
+    edge = params["edge"] or {}
+    certificates = read_certificates(find_volume(engine, edge["volume"])) if edge.get("volume") else {}
+    names = _look_at_names(edge, certificates, is_deployed=is_deployed)
+    return Seen(
+        [
+            *find_taken_ports([WantedPort(**port) for port in params["ports"]], listed),
+            *find_small_disks({} if is_deployed else {path: int(mib) for path, mib in params["disk_mib"].items()}),
+            *find_small_memory(params["memory_mib"]),
+            *(finding.text for finding in names if finding.is_refusal),
+        ],
+        [finding.text for finding in names if not finding.is_refusal],
+        read_facts(engine, run_program, listed, is_brief=is_deployed),
+        certificates,
+    )
+
+
+def _look_at_names(
+    given: Mapping[str, Any], certificates: Mapping[str, list[str]], *, is_deployed: bool
+) -> list[Finding]:
+    """Ask of names where an authority will, and else once, before the first deployment."""
+    if not given or (is_deployed and not given["challenge"]):
+        return []
+    edge = Edge(
+        names=tuple(dict.fromkeys(given["names"])),
+        challenge=given["challenge"],
+        http_port=given["http_port"],
+        public_addresses=tuple(given["public_addresses"]),
+        certified=frozenset(certificates.get(given["file"], ())),
+    )
+    return find_wrong_names(edge)
