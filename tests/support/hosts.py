@@ -108,6 +108,44 @@ class Host:
         ):  # fmt: skip
             assert (loaded.wait(), saved.wait()) == (0, 0), f"cannot bring {references} to {self.name}"
 
+    def authorize(self, public_key: str) -> None:
+        """Let whoever has the key log in as ``admin``."""
+        folder = "/home/admin/.ssh"
+        self.put(f"{folder}/authorized_keys", public_key)
+        self.must(f"chown -R admin: {folder} && chmod 700 {folder} && chmod 600 {folder}/authorized_keys")
+
+    def address(self) -> str:
+        """Return the host's address on this machine; it may be another one after a restart."""
+        shown = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        done = subprocess.run(
+            ["docker", "inspect", "--format", shown, self.name], check=True, capture_output=True, text=True
+        )  # fmt: skip
+        return done.stdout.strip()
+
+    def wait_well(self, *, timeout_seconds: float = 120) -> None:
+        """Wait until the site's own command says that all is well.
+
+        :raises AssertionError: it does not; the message is what it says.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        while (said := self.run("modelyard status", folder="/")).returncode or "All is well." not in said.stdout:
+            assert time.monotonic() < deadline, f"{self.name} is not well: {said.stdout}{said.stderr}"
+            time.sleep(0.5)
+
+    def container_ids(self) -> dict[str, str]:
+        """Return the host's containers, those that have ended too."""
+        listed = self.must("docker ps --all --no-trunc --format '{{.Names}} {{.ID}}'")
+        return dict(line.split() for line in listed.splitlines())
+
+    def status_of(self, address: str) -> int:
+        """Return the status that the host's own Python gets from an address, with full verification."""
+        script = (
+            "import sys, urllib.error, urllib.request\n"
+            "try: print(urllib.request.urlopen(sys.argv[1], timeout=20).status)\n"
+            "except urllib.error.HTTPError as answer: print(answer.code)\n"
+        )
+        return int(self.must(f"python3 - {shlex.quote(address)}", stdin=script.encode()))
+
     def restart(self) -> None:
         """Restart the host, as a reboot does; what was running is not told beforehand."""
         subprocess.run(
