@@ -125,6 +125,12 @@ options:
     description: The folder of the site, whose kept releases say which old versions are still needed.
     type: path
     default: /opt/modelyard
+  marks_site:
+    description:
+      - Whether O(site_directory) is marked as a site's before the first secret is made. So what is left of a first
+        deployment that fails is known to be the site's, and goes with it.
+    type: bool
+    default: false
   host_key:
     description:
       - Make the key pair to which other hosts seal secrets for this one, if it has none. Its public half is returned.
@@ -340,6 +346,7 @@ SPEC = {
     "secrets": {"type": "list", "elements": "dict", "default": [], "options": DECLARATION_SPEC, "no_log": False},
     "rotate": {"type": "list", "elements": "str", "default": []},
     "site_directory": {"type": "path", "default": "/opt/modelyard"},
+    "marks_site": {"type": "bool", "default": False},
     "host_key": {"type": "bool", "default": False, "no_log": False},
     "seal_for": {"type": "str"},
     "sealed": {"type": "list", "elements": "str", "default": []},
@@ -362,6 +369,7 @@ def parse_task(params: dict[str, Any]) -> Task:
         state=params["state"],
         rotate=tuple(check_name(name) for name in params["rotate"]),
         site_directory=params["site_directory"],
+        marks_site=params["marks_site"],
         host_key=params["host_key"],
         sealed=tuple(params["sealed"]),
         seal_for=params["seal_for"],

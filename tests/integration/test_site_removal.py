@@ -206,6 +206,29 @@ def test_a_store_that_another_site_uses_stays(
         other.remove()
 
 
+def test_what_a_first_deployment_left_that_failed_early_goes_too(site: Site, base_image: str) -> None:
+    """It has made secrets and built an image, and no project of it was ever applied."""
+    shutil.rmtree(site.directory)
+    store = site.directory.parent / "private/secrets.json"
+    made = run_module(
+        "secrets",
+        {"path": str(store), "site_directory": str(site.directory), "marks_site": True,
+         "secrets": [{"name": "key", "kind": "hex"}]},
+    )  # fmt: skip
+    assert made.changed, made.msg
+    tag = label_image(site, "tool", base_image, str(site.directory))
+    options = {"directory": str(site.directory), "prefix": site.prefix, "secret_store": str(store), "lock_seconds": 5}
+    done = run_module("site_removal", options)
+    assert not done.failed, done.msg
+    assert (done["removed"], done["left"]) == (
+        [f"image {tag}", f"file {store}", f"file {store}.lock", f"folder {store.parent}", f"folder {site.directory}"],
+        [],
+    )
+    assert not site.directory.exists()
+    assert not store.parent.exists()
+    assert not run_module("site_removal", options).changed
+
+
 def test_a_folder_that_is_no_site_is_refused_whole(engine: docker.DockerClient, site: Site) -> None:
     (site.directory / "row").write_text("precious")
     refused = run_module("site_removal", {"directory": str(site.directory)})

@@ -57,6 +57,13 @@ class Site:
         """Make the folder of locks: all that a run makes before it knows that there is something to do."""
         ensure_directory(f"{self.directory}/locks", mode=0o700)
 
+    def mark(self) -> None:
+        """Say that the folder is a site's, so that what a first apply leaves when it fails is known by that."""
+        with telling(f"mark {self.directory} as a site's"):
+            if self._read_stamp() is None:
+                self.prepare_lock()
+                self._stamp()
+
     def prepare(self, name: str, key: bytes) -> None:
         """Make what an apply of project ``name`` needs, and stamp the site with our version.
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from .._compose.engine import Engine
 from .._compose.host import free_bytes
+from .._compose.site import Site
 from .._errors import PlatformError
 from .._files import ensure_directory
 from .._lock import hold_lock
@@ -115,6 +116,7 @@ class Workshop:
     @contextlib.contextmanager
     def lock(self, name: str, *, purpose: str, wait_seconds: int) -> Iterator[int]:
         """Hold the lock of one image name; yield its descriptor, for the programs that work under it."""
+        Site(self.directory).mark()
         ensure_directory(f"{self.directory}/locks", mode=0o700)
         path = f"{self.directory}/locks/image-{slug_of(name)}.lock"
         with hold_lock(path, purpose=purpose, wait_seconds=wait_seconds) as descriptor:

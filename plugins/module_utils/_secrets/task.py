@@ -27,6 +27,7 @@ class Task:
     state: Literal["present", "absent"] = "present"
     rotate: tuple[str, ...] = ()
     site_directory: str = "/opt/modelyard"
+    marks_site: bool = False
     host_key: bool = False
     sealed: tuple[str, ...] = field(default=(), repr=False)
     seal_for: str | None = None
@@ -116,6 +117,10 @@ def _change_store(task: Task, *, now: int) -> Outcome:
     from .carry_out import carry_out
     from .store_change import change_lock, write_store
 
+    if task.marks_site:
+        from .._compose.site import Site
+
+        Site(task.site_directory).mark()
     with change_lock(task.path):
         # Planned again: another run may have changed the store since we looked.
         outcome = _plan(task, SecretStore.load(task.path), now=now)

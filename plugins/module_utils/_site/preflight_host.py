@@ -45,7 +45,7 @@ def look_at_host(params: Mapping[str, Any]) -> Seen:
     if missing := find_missing_rights(os.geteuid()):
         return Seen(missing)
     engine = Engine(socket_path_of(os.environ))
-    is_deployed = bool(params["directory"]) and os.path.exists(f"{params['directory']}/site.json")
+    is_deployed = bool(params["directory"]) and os.path.exists(f"{params['directory']}/releases")
     listed = list_containers(engine)
     edge = params["edge"] or {}
     certificates = read_certificates(find_volume(engine, edge["volume"])) if edge.get("volume") else {}
