@@ -1,6 +1,6 @@
 # The gates. Each sets up what it needs and does nothing twice; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup engine lint unit contract check sanity integration e2e test test-long bench docs build galaxy-importer host-command up down destroy clean
+.PHONY: help setup engine lint unit contract check sanity integration e2e test test-long bench docs build galaxy-importer publish actionlint molecule molecule-scenarios host-command up down destroy clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON_BIN := build/venv/bin
@@ -13,7 +13,7 @@ export ANSIBLE_HOME := $(CURDIR)/build/ansible-home
 export PYTHONPATH :=
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
 
 setup: ## the venv in build/venv, with the newest Python at hand
 	@tools/setup-venv
@@ -27,7 +27,8 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint, shellcheck, changelog fragmen
 	mypy -p ansible_collections.modelyard.platform.plugins
 	mypy tests/support tests/benchmark tests/contract tests/conftest.py tests/integration/conftest.py tests/e2e tools/*.py
 	yamllint --strict .
-	shellcheck $$(grep -lE '^#!/(bin/sh|bin/bash|usr/bin/env bash)' tools/* .ci/*)
+	shellcheck $$(grep -slE '^#!/(bin/sh|bin/bash|usr/bin/env bash)' tools/* .ci/*)
+	check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	antsibull-changelog lint
 	ansible-lint --offline
 
@@ -68,6 +69,19 @@ build: setup ## the collection as Galaxy gets it, in build/artifact
 galaxy-importer: build ## Galaxy's own importer on that, here and in no container; a remark is an error
 	@tools/setup-venv galaxy
 	tools/galaxy-importer
+
+publish: setup ## that on Galaxy: TAG=v1.2.3 names the tag, the variable GALAXY_TOKEN whose right it is
+	@TAG="$(TAG)" tools/publish
+
+actionlint: ## what is wrong with the workflows, as GitHub sees them (needs GitHub)
+	@tools/setup-venv actionlint
+	build/venv-actionlint/bin/actionlint
+
+molecule-scenarios: ## the Molecule scenarios of this tree as a JSON list
+	@tools/molecule-scenarios
+
+molecule: setup engine ## one of them, from its hosts to their end: SCENARIO=default
+	molecule test --scenario-name "$(SCENARIO)"
 
 host-command: setup ## the command for hosts, from the modules' own code: build/modelyard
 	python tools/build_host_command.py
