@@ -8,24 +8,29 @@ from __future__ import annotations
 
 from support.images import BASE, Layered
 
-_FRONT_PAGE_DOCKERFILE = """
-FROM {parent}
-COPY front_page.py /app/
-COPY wget /usr/local/bin/
-RUN chmod 0755 /usr/local/bin/wget
+# A command that starts a program of ours.
+_COMMAND = """
+RUN printf '#!/bin/sh\\nexec python3 %s "$@"\\n' '{program}' > {path} && chmod 0755 {path}
+"""
+
+_FRONT_PAGE_DOCKERFILE = f"""
+FROM {{parent}}
+COPY front_page.py fetch_page.py /app/
+{_COMMAND.format(program="/app/fetch_page.py", path="/usr/local/bin/wget")}
 EXPOSE 3000
 CMD ["python3", "/app/front_page.py"]
 """
 
-_RENDEZVOUS_DOCKERFILE = """
-FROM {parent}
-COPY rendezvous.py /usr/bin/hbbs
-COPY nc /usr/local/bin/
-RUN cp /usr/bin/hbbs /usr/bin/hbbr && chmod 0755 /usr/bin/hbbs /usr/bin/hbbr /usr/local/bin/nc
+_RENDEZVOUS_DOCKERFILE = f"""
+FROM {{parent}}
+COPY rendezvous.py console_client.py /opt/
+{_COMMAND.format(program="/opt/console_client.py", path="/usr/local/bin/nc")}
+{_COMMAND.format(program="/opt/rendezvous.py hbbs", path="/usr/bin/hbbs")}
+{_COMMAND.format(program="/opt/rendezvous.py hbbr", path="/usr/bin/hbbr")}
 WORKDIR /data
 VOLUME /data
 CMD ["hbbs", "--help"]
 """
 
-HOMEPAGE = Layered("homepage", BASE, ("front_page.py", "wget"), _FRONT_PAGE_DOCKERFILE)
-RUSTDESK = Layered("rustdesk", BASE, ("rendezvous.py", "nc"), _RENDEZVOUS_DOCKERFILE)
+HOMEPAGE = Layered("homepage", BASE, ("front_page.py", "fetch_page.py"), _FRONT_PAGE_DOCKERFILE)
+RUSTDESK = Layered("rustdesk", BASE, ("rendezvous.py", "console_client.py"), _RENDEZVOUS_DOCKERFILE)

@@ -1,9 +1,8 @@
-#!/usr/bin/python3
 # Copyright: modelyard.platform contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Stands for hbbs and hbbr of rustdesk-server 1.1.16, by its name, where their image cannot be had.
+"""Stands for hbbs or hbbr of rustdesk-server 1.1.16, as its first argument says, where their image cannot be had.
 
 It takes their options, listens where they do and answers to the commands of their consoles on loopback. Where they
 speak RustDesk's protocol it speaks lines: hbbs tells its public key, by UDP too; hbbr relays for who knows its key.
@@ -19,7 +18,7 @@ import socketserver
 import sys
 import threading
 
-NAME = os.path.basename(sys.argv[0])
+NAME = sys.argv.pop(1)
 CONSOLE = {"hbbs": "relay-servers(rs) <separated by ,>\n", "hbbr": "total-bandwidth(tb) [value(Mb/s)]\n"}
 
 

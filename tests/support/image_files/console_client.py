@@ -1,5 +1,11 @@
-#!/usr/bin/python3
-# What role rustdesk uses of the image's nc: nc -w SECONDS HOST PORT
+# Copyright: modelyard.platform contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What role rustdesk uses of its image's nc: ``nc -w SECONDS HOST PORT``."""
+
+from __future__ import annotations
+
 import socket
 import sys
 
