@@ -48,7 +48,7 @@ class ActionModule(ActionBase):
         try:
             _validated, given = self.validate_argument_spec({"roles": {"type": "dict", "required": True}})
             roles, problems = self._read_roles(given["roles"], variables)
-            problems += self._refused_names(variables) + find_problems(roles)
+            problems += self._refused_names(variables, roles) + find_problems(roles)
             problems += refuse_groups(_tagged(variables), set(given["roles"].values()) - {"all"})
             if unreachable := refuse_addresses(self._addresses(variables)):
                 # Such a host can be asked nothing, so that what is known already is told here.
@@ -76,18 +76,18 @@ class ActionModule(ActionBase):
             for host, own in known.items()
         }
 
-    def _refused_names(self, variables: Mapping[str, Any]) -> list[str]:
+    def _refused_names(self, variables: Mapping[str, Any], roles: Sequence[SiteRole]) -> list[str]:
         """Return what no argument specification can say about the values that all roles share."""
         found = {
             name: self._templar.template(variables[name])
-            for name in ("site_domain", "site_prefix", "site_ports", "site_rotate")
+            for name in ("site_domain", "site_prefix", "site_ports", "site_rotate", "site_secrets")
             if name in variables
         }
         return [
             *refuse_domain(found.get("site_domain")),
             *refuse_prefix(found.get("site_prefix", "modelyard")),
             *refuse_ports(found.get("site_ports")),
-            *refuse_rotation(found.get("site_rotate")),
+            *refuse_rotation(found.get("site_rotate"), _names_of_secrets(roles, found.get("site_secrets"))),
         ]
 
     def _read_roles(self, enabled: Mapping[str, str], variables: Mapping[str, Any]) -> tuple[list[SiteRole], list[str]]:
@@ -145,6 +145,13 @@ def _tagged(variables: Mapping[str, Any]) -> dict[str, Sequence[object]]:
     """Return the groups that tags of hosts name, where the inventory comes from tags."""
     known = {host: variables["hostvars"].raw_get(host) for host in variables["groups"]["all"]}
     return {host: own["modelyard_groups"] for host, own in known.items() if "modelyard_groups" in own}
+
+
+def _names_of_secrets(roles: Sequence[SiteRole], own: object) -> set[str]:
+    """Return the names of the secrets that roles need and that the operator brings."""
+    needed = [need.data for role in roles for need in role.needs if need.subject == "secret"]
+    brought = [entry for entry in own if isinstance(entry, Mapping)] if isinstance(own, list) else []
+    return {str(entry.get("name")) for entry in (*needed, *brought)}
 
 
 def _find_role(name: str, playbook_folder: str) -> str:

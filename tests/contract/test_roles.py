@@ -75,6 +75,21 @@ def test_role_names_its_variables_after_itself(name: str) -> None:
     assert all(key.startswith(prefixes) for key in names), f"roles/{name}: {sorted(names)}"
 
 
+def strings(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [text for inner in value.values() for text in strings(inner)]
+    if isinstance(value, list):
+        return [text for inner in value for text in strings(inner)]
+    return [value] if isinstance(value, str) else []
+
+
+@each_role
+def test_role_writes_no_backslash_where_it_means_the_end_of_a_line(name: str) -> None:
+    """Ansible keeps the two characters of a backslash and an n in an expression: a file would end with them."""
+    found = [text for path in ROLES[name].rglob("*.yml") for text in strings(read_yaml(path)) if "'\\n'" in text]
+    assert found == []
+
+
 @each_role
 def test_role_has_few_variables(name: str) -> None:
     assert len(options(ROLES[name])) <= MOST_VARIABLES

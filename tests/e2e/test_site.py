@@ -327,7 +327,7 @@ def test_what_cannot_work_is_said_at_once_before_anything_is_touched(site: Whole
         taken.listen()
         site.write_inventory(
             site_ports={**PORTS, "http": taken.getsockname()[1]}, site_domain="two words",
-            site_minimum={"memory_mib": 10**9}, mlflow_default_permission="ALL", site_rotate=["postgres_superuser"],
+            site_minimum={"memory_mib": 10**9}, mlflow_default_permission="ALL", site_rotate=["postgres_superusr"],
         )  # fmt: skip
         refused = site.play()
     site.write_inventory()

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 #: A label of a host name. Source: RFC 1123, section 2.1.
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -18,20 +19,19 @@ _EXAMPLES = ("example.com", "example.net", "example.org")
 
 #: Where the edge answers its own health check; it listens on the published numbers inside its container too.
 _INNER_PORT = 8080
-#: Passwords that their program reads once, when it makes its data.
-_READ_ONCE = {
-    "mlflow_admin_password": "change it in MLflow, then give the new one to the store as 'value' in site_secrets",
-    "postgres_superuser": "nobody logs in with it but by hand; change it with ALTER ROLE, then give it in site_secrets",
-}
 
 
-def refuse_rotation(names: object) -> list[str]:
-    """Say which secrets a new version of would lock somebody out."""
+def refuse_rotation(names: object, declared: Collection[str]) -> list[str]:
+    """Say which names that are to get a new version are no secret of the site.
+
+    :param declared: the names of all secrets that a role or the operator declares.
+    """
     asked = names if isinstance(names, list) else []
+    known = ", ".join(sorted(declared)) or "none"
     return [
-        f"Cannot rotate {name!r}: its program reads it only when it makes its data; {_READ_ONCE[name]}."
-        for name in asked
-        if name in _READ_ONCE
+        f"Cannot rotate {name!r}: the site declares no secret of that name; choose of {known}."
+        for name in dict.fromkeys(asked)
+        if name not in declared
     ]
 
 

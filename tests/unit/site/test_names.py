@@ -83,11 +83,14 @@ def test_ports(ports: Any, said: list[str]) -> None:
     assert refuse_ports(ports) == said
 
 
-def test_what_is_read_once_is_not_rotated() -> None:
-    [found] = refuse_rotation(["mlflow_database_password", "mlflow_admin_password"])
-    assert found == (
-        "Cannot rotate 'mlflow_admin_password': its program reads it only when it makes its data; change it in MLflow, "
-        "then give the new one to the store as 'value' in site_secrets."
-    )
-    assert refuse_rotation([]) == []
-    assert refuse_rotation("postgres_superuser") == []  # the role's specification refuses what is no list
+def test_what_is_no_secret_of_the_site_is_not_rotated() -> None:
+    declared = {"mlflow_flask_key", "postgres_superuser"}
+    assert refuse_rotation(["postgres_superuser", "postgres_superusr", "postgres_superusr"], declared) == [
+        "Cannot rotate 'postgres_superusr': the site declares no secret of that name; choose of mlflow_flask_key, "
+        "postgres_superuser."
+    ]
+    assert refuse_rotation(["a"], set()) == [
+        "Cannot rotate 'a': the site declares no secret of that name; choose of none."
+    ]  # fmt: skip
+    assert refuse_rotation([], declared) == []
+    assert refuse_rotation("a", declared) == []  # the role's specification refuses what is no list
