@@ -1,0 +1,89 @@
+# Copyright: modelyard.platform contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Values that the roles of the front page and of remote desktops refuse, told before anything is touched.
+
+Each case is a host with values of its own, so that one run of ``site_plan`` tells of all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import yaml
+from support.modules import controller_environment
+
+ROLES = {"traefik": "site_hosts", "homepage": "site_hosts", "rustdesk": "site_hosts"}
+ENTRY = {"name": "Wiki", "href": "https://wiki.lab.eu"}
+PORT = "Cannot run RustDesk on port {}: "
+OUT_OF_REACH = (
+    "the ports from one below it to three above it are used, by programs that are not root; choose one from 1025 to "
+    "65532, such as 21116."
+)
+TAKEN = "it takes the ports below and above it too, and site_ports has one of these; choose another rustdesk_port."
+
+#: Case to values and what is said of them.
+CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "as-they-come": ({}, []),
+    "entries-and-marks": (
+        {"homepage_services": [{**ENTRY, "more": {"widget": {"type": "x"}}}], "homepage_bookmarks": [ENTRY]}, [],
+    ),
+    "no-name-for-the-page": (
+        {"homepage_hosts": []},
+        [
+            (
+                "Cannot offer the front page: homepage_hosts is empty; give at least one name, or take the host out of "
+                "the group of role 'homepage'."
+            )
+        ],
+    ),
+    "entry-without-a-name": (
+        {"homepage_services": [{"href": "https://wiki.lab.eu"}]},
+        ["missing required arguments: name found in homepage_services"],
+    ),
+    "mark-that-leads-nowhere": (
+        {"homepage_bookmarks": [{"name": "Wiki"}]}, ["missing required arguments: href found in homepage_bookmarks"],
+    ),
+    "entry-in-homepages-own-form": (
+        {"homepage_services": [{"Team": [{"Wiki": {"href": "https://wiki.lab.eu"}}]}]},
+        [
+            "missing required arguments: name found in homepage_services",
+            "homepage_services.Team. Supported parameters include: description, group, href, icon, more, name.",
+        ],
+    ),
+    "port-of-root": ({"rustdesk_port": 1024}, [PORT.format(1024) + OUT_OF_REACH]),
+    "port-too-high": ({"rustdesk_port": 65533}, [PORT.format(65533) + OUT_OF_REACH]),
+    "port-beside-the-edges": ({"rustdesk_port": 8098}, [PORT.format(8098) + TAKEN]),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def problems(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("plan")
+    hosts: dict[str, Any] = {name: values for name, (values, _said) in CASES.items()}
+    inventory = {"site_hosts": {"hosts": hosts, "vars": {"site_domain": "lab.eu", "ansible_connection": "local"}}}
+    (folder / "inventory.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
+    task = {"name": "Plan", "run_once": True, "modelyard.platform.site_plan": {"roles": ROLES}}
+    play = {"name": "Plan", "hosts": "all", "gather_facts": False, "tasks": [task]}
+    (folder / "plan.yml").write_text(yaml.safe_dump([play]), encoding="utf-8")
+    done = subprocess.run(
+        [f"{sys.prefix}/bin/ansible-playbook", "plan.yml", "-i", "inventory.yml"],
+        check=False, capture_output=True, text=True, cwd=folder, stdin=subprocess.DEVNULL,
+        env={**controller_environment(str(folder)), "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    [found] = [event for event in events if event.get("_event") == "v2_runner_on_ok"]
+    answer: dict[str, Any] = next(iter(found["hosts"].values()))
+    return list(answer["problems"])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_said_of_values(case: str, problems: list[str]) -> None:
+    said = [text.removeprefix(f"{case}: ") for text in problems if text.startswith(f"{case}: ")]
+    assert said == CASES[case][1]
