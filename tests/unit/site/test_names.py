@@ -85,10 +85,11 @@ def test_ports(ports: Any, said: list[str]) -> None:
 
 def test_what_is_no_secret_of_the_site_is_not_rotated() -> None:
     declared = {"mlflow_flask_key", "postgres_superuser"}
-    assert refuse_rotation(["postgres_superuser", "postgres_superusr", "postgres_superusr"], declared) == [
+    [said] = refuse_rotation(["postgres_superuser", "postgres_superusr", "postgres_superusr"], declared)
+    assert said == (
         "Cannot rotate 'postgres_superusr': the site declares no secret of that name; choose of mlflow_flask_key, "
         "postgres_superuser."
-    ]
+    )
     assert refuse_rotation(["a"], set()) == [
         "Cannot rotate 'a': the site declares no secret of that name; choose of none."
     ]  # fmt: skip
