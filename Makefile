@@ -1,11 +1,13 @@
 # The gates. Each sets up what it needs and does nothing twice; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup engine lint unit contract check sanity integration e2e test test-long bench docs build galaxy-importer publish actionlint molecule molecule-scenarios host-command up down destroy clean
+.PHONY: help setup engine lint unit contract check sanity integration e2e test test-long bench docs build galaxy-importer publish actionlint molecule molecule-scenarios host-command site-venv up down destroy clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON_BIN := build/venv/bin
 # Which site `make up`, `down` and `destroy` are about.
 INVENTORY ?= inventories/local
+# These three need far less than the gates.
+PLAYBOOK := build/venv-site/bin/ansible-playbook
 # Nothing that a tool caches or an unlucky plug-in finds comes from outside this checkout.
 export PATH := $(CURDIR)/$(PYTHON_BIN):$(PATH)
 export PYTHONPYCACHEPREFIX := $(CURDIR)/build/cache/pyc
@@ -86,14 +88,17 @@ molecule: setup engine ## one of them, from its hosts to their end: SCENARIO=def
 host-command: setup ## the command for hosts, from the modules' own code: build/modelyard
 	python tools/build_host_command.py
 
-up: setup ## deploy the whole site on this machine (needs root); ARGS="--check --diff" only shows what it would do
-	ansible-playbook site.yml -i $(INVENTORY) $(ARGS)
+site-venv:
+	@tools/setup-venv site
 
-down: setup ## stop the site and keep all its data
-	ansible-playbook site.yml -i $(INVENTORY) -e site_state=stopped $(ARGS)
+up: site-venv ## deploy the whole site on this machine (needs root); ARGS="--check --diff" only shows what it would do
+	$(PLAYBOOK) site.yml -i $(INVENTORY) $(ARGS)
 
-destroy: setup ## ask, then remove the site with all its data, and nothing else
-	ansible-playbook playbooks/destroy.yml -i $(INVENTORY) $(ARGS)
+down: site-venv ## stop the site and keep all its data
+	$(PLAYBOOK) site.yml -i $(INVENTORY) -e site_state=stopped $(ARGS)
+
+destroy: site-venv ## ask, then remove the site with all its data, and nothing else
+	$(PLAYBOOK) playbooks/destroy.yml -i $(INVENTORY) $(ARGS)
 
 clean: ## remove what the gates made in this checkout; images and the engine stay
 	rm -rf build .ansible tests/output
