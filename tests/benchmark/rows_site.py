@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import functools
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -59,6 +60,7 @@ def running_site() -> WholeSite:
     folder = Path(tempfile.mkdtemp(prefix="modelyard-bench-"))
     site = WholeSite(docker.from_env(version="auto", timeout=120), folder, ports=PORTS)
     site.write_inventory()
+    atexit.register(shutil.rmtree, folder)  # after the site is gone: what is registered last runs first
     atexit.register(site.play, "-e", f"site_destroy_confirmed={site.prefix}", playbook="playbooks/destroy.yml")
     site.up()
     return site
