@@ -73,11 +73,13 @@ def _render(role: str, variables: Mapping[str, Any]) -> Any:
     known = {**_read(ROOT / "roles/site", "defaults"), **_read(folder, "defaults"), **_read(folder, "vars")}
     # Where lookups of a role's own task would look for files.
     known |= {"site_needs": {}, "ansible_search_path": [str(folder)], **variables}
-    tasks = _load(folder / "tasks/main.yml")
+    # The files that the first one imports have their turn after it.
+    paths = sorted(folder.glob("tasks/*.yml"), key=lambda path: (path.name != "main.yml", path.name))
+    tasks = [task for path in paths for task in _load(path)]
     for task in tasks:
         if IMAGE in task and known["site_images"] == "packages":
             known[task["register"]] = {"image": f"{_template(task[IMAGE]['name'], known)}:packaged"}
-    [project] = [task[PROJECT] for task in tasks if PROJECT in task]
+    project = next(task[PROJECT] for task in tasks if PROJECT in task)
     return _template(project, known)
 
 
