@@ -1,0 +1,65 @@
+# Copyright: modelyard.platform contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What role site says in the end of remote desktops: what clients are given, and nothing where there are none."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from support.modules import ROOT, controller_environment
+
+MADE = {"secrets": {"rustdesk_key": {"kind": "rustdesk_key", "version": 1, "public": {"public": "PUBLIC="}}}}
+
+
+def needs(port: int) -> dict[str, Any]:
+    def need(**data: Any) -> dict[str, Any]:
+        return {"role": "rustdesk", "host": "localhost", "data": data}
+
+    return {
+        "secret": [need(name="rustdesk_key", kind="rustdesk_key")],
+        "route": [need(name="rustdesk", hosts=["rustdesk.lab.eu"])],
+        "port": [need(number=port - 1), need(number=port), need(number=port, protocol="udp"), need(number=port + 1)],
+    }
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ({}, []),
+        (needs(21116), ["Remote desktops: give RustDesk the ID server rustdesk.lab.eu and the key PUBLIC="]),
+        (needs(30116), ["Remote desktops: give RustDesk the ID server rustdesk.lab.eu:30116 and the key PUBLIC="]),
+    ],
+    ids=["none", "usual port", "another port"],
+)
+def test_clients_of_remote_desktops_are_told_server_and_key(
+    declared: dict[str, Any], said: list[str], tmp_path: Path
+) -> None:
+    variables = {
+        "__site_remote_desktops": yaml.safe_load((ROOT / "roles/site/vars/main.yml").read_text(encoding="utf-8"))[
+            "__site_remote_desktops"
+        ],
+        "site_needs": declared,
+    }
+    tasks = [
+        {"name": "Keep what was made", "ansible.builtin.set_fact": {"__site_made": MADE}},
+        {"name": "Say it", "ansible.builtin.debug": {"var": "__site_remote_desktops"}},
+    ]
+    play = {"name": "Say", "hosts": "localhost", "gather_facts": False, "vars": variables, "tasks": tasks}
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]), encoding="utf-8")
+    done = subprocess.run(
+        [f"{sys.prefix}/bin/ansible-playbook", "play.yml", "-i", "localhost,", "-c", "local"],
+        check=False, capture_output=True, text=True, cwd=tmp_path, stdin=subprocess.DEVNULL,
+        env={**controller_environment(str(tmp_path)), "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    shown = [event["hosts"]["localhost"] for event in events if event.get("_event") == "v2_runner_on_ok"]
+    assert shown[-1]["__site_remote_desktops"] == said
