@@ -46,20 +46,20 @@ class ActionModule(ActionBase):
         try:
             found = self._ask_host(variables)
         except AnsibleConnectionFailure as error:
-            return {**result, "unreachable": True, **_failure(host, [*problems, describe_unreachable(str(error))])}
+            return {**result, "unreachable": True, **_failure(host, problems, [describe_unreachable(str(error))])}
         except AnsibleError as error:
-            return {**result, "failed": True, **_failure(host, [*problems, describe_failure(str(error))])}
+            return {**result, "failed": True, **_failure(host, problems, [describe_failure(str(error))])}
         if "seconds" not in found:
-            return {**result, **found, "failed": True, **_failure(host, [*problems, _why(found)])}
+            return {**result, **found, "failed": True, **_failure(host, problems, [_why(found)])}
         try:
             judgement = self._judge(own, found["facts"])
         except PlatformError as error:
             return {**result, "failed": True, "msg": str(error)}
         skewed = find_skew(found.pop("seconds"), before=before, after=time.time())
-        findings = [*problems, *skewed, *found["findings"], *judgement.refused]
+        findings = [*skewed, *found["findings"], *judgement.refused]
         found["warnings"] = [f"{host}: {text}" for text in (*found.pop("noticed"), *judgement.warned)]
-        if findings:
-            return {**result, **found, "failed": True, **_failure(host, findings)}
+        if problems or findings:
+            return {**result, **found, "failed": True, **_failure(host, problems, findings)}
         return {**result, **found, "changed": False}
 
     def _ask_host(self, variables: dict[str, Any]) -> dict[str, Any]:
@@ -72,13 +72,9 @@ class ActionModule(ActionBase):
         return judge(parse_rules(own.get("rules") or ()), known, own.get("images") or {})
 
 
-def _failure(host: str, findings: list[str]) -> dict[str, Any]:
-    """Return the message of a task that fails with all findings, each with the host that it is of."""
-    begin = f"{host}: "
-    return {
-        "msg": "\n".join(text if text.startswith(begin) else begin + text for text in findings),
-        "findings": findings,
-    }
+def _failure(host: str, problems: list[str], findings: list[str]) -> dict[str, Any]:
+    """Return the message of a task that fails with all that is wrong: with the site, and with this host by its name."""
+    return {"msg": "\n".join([*problems, *(f"{host}: {text}" for text in findings)]), "findings": problems + findings}
 
 
 def _why(found: Mapping[str, Any]) -> str:

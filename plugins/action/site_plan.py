@@ -107,8 +107,17 @@ class ActionModule(ActionBase):
                 )
                 for subject, data in declared.needs.items():
                     needs += needs_from(subject, templar.template(data), role=name, host=host)
+                needs += self._images(folder, templar, role=name, host=host)
             roles.append(SiteRole(name, hosts, declared.owns, needs))
         return roles, list(dict.fromkeys(problems))
+
+    def _images(self, folder: str, templar: Any, *, role: str, host: str) -> list[Need]:
+        """Return the images that the role's options name, where images are pulled and not built on the host."""
+        known = templar.available_variables
+        if templar.template(known["site_images"]) != "registry":
+            return []
+        options = [name for name in self._defaults(folder) if name.endswith("_image") and not name.startswith("_")]
+        return [Need("image", role, host, {"option": name, "image": templar.template(known[name])}) for name in options]
 
     def _templar_for(self, folder: str, host: str, variables: Mapping[str, Any]) -> Any:
         """Return a templar that knows the role's defaults and the host's variables, as the role itself will."""

@@ -73,7 +73,7 @@ options:
         description: The names.
         type: list
         elements: str
-        required: true
+        default: []
       challenge:
         description:
           - How an authority of ACME convinces itself, one of V(http-01), V(tls-alpn-01) and V(dns-01); empty where none
@@ -178,7 +178,7 @@ PORT_SPEC = {
 }
 
 EDGE_SPEC = {
-    "names": {"type": "list", "elements": "str", "required": True},
+    "names": {"type": "list", "elements": "str", "default": []},
     "challenge": {"type": "str", "default": ""},
     "http_port": {"type": "int", "default": 80},
     "public_addresses": {"type": "list", "elements": "str", "default": []},

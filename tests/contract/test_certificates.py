@@ -82,8 +82,9 @@ TRUSTED: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"site_tls": "acme", "traefik_acme": PRIVATE, "traefik_authority": "another"}, ["another"],
     ),
     "lets-encrypt": ({"site_tls": "acme", "traefik_acme": LETS_ENCRYPT}, []),
+    "lets-encrypt-after-its-staging": ({"site_tls": "acme", "traefik_acme": {"email": "admin@lab.eu"}}, []),
 }  # fmt: skip
-STAGING = {"site_tls": "acme", "traefik_acme": {"email": "admin@lab.eu"}}
+STAGING = {"site_tls": "acme", "traefik_acme": {"email": "admin@lab.eu", "stage": "staging"}}
 
 
 @pytest.fixture(scope="module")

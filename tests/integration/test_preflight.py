@@ -91,11 +91,14 @@ def test_everything_that_is_wrong_with_a_host_is_in_one_answer(tmp_path: Path) -
         )  # fmt: skip
     assert done.failed
     lines = done.msg.splitlines()
-    assert [line.split(":")[1].strip().partition(" '")[0] for line in lines] == [
-        "Cannot deploy role", "Cannot start service", f"Cannot use {tmp_path}", "Cannot deploy the site",
-        "Cannot get a certificate for", "Cannot pull minio/minio",
+    starts = [
+        "Cannot deploy role 'x': it needs a y.", "localhost: Cannot start service 'lab-traefik': port ",
+        f"localhost: Cannot use {tmp_path}: ", "localhost: Cannot deploy the site: the machine has ",
+        "localhost: Cannot get a certificate for 'modelyard.invalid': this host finds no address of it; ",
+        "localhost: Cannot pull minio/minio:latest, ",
     ]  # fmt: skip
-    assert all(line.startswith("localhost: ") for line in lines)
+    assert len(lines) == len(starts), done.msg
+    assert all(line.startswith(start) for line, start in zip(lines, starts, strict=True)), done.msg
     assert done["findings"] == [line.removeprefix("localhost: ") for line in lines]
     assert any("minio/minio:latest is another image tomorrow" in text for text in done["warnings"])
 

@@ -123,6 +123,6 @@ def test_each_name_gets_one_certificate_and_none_is_ordered_again(edge: Edge, au
 def test_the_certificates_are_traefiks_own(edge: Edge) -> None:
     container = edge.container("traefik")
     [volume] = [mount for mount in container.attrs["Mounts"] if mount["Type"] == "volume"]
-    stored = Path(volume["Source"]) / "acme.json"
+    [stored] = Path(volume["Source"]).iterdir()
     assert stored.stat().st_mode & 0o777 == 0o600
     assert str(stored.stat().st_uid) == container.attrs["Config"]["User"].partition(":")[0]

@@ -28,8 +28,12 @@ READY_SECONDS = 30.0
 class Authority:
     """Validates at ``http_port`` of loopback; use as a context manager."""
 
-    def __init__(self, folder: Path, *, address: str, ports: list[int], http_port: int) -> None:
+    def __init__(
+        self, folder: Path, *, address: str, ports: list[int], http_port: int, records_port: int | None = None
+    ) -> None:
         self.folder, self.address = folder, address
+        #: Where records of its DNS server are set, if at all.
+        self.records_port = records_port
         self.port, self.management_port, self.dns_port, self.tls_port = ports
         self.http_port = http_port
         self.log = folder / "pebble.log"
@@ -41,6 +45,11 @@ class Authority:
     def directory(self) -> str:
         return f"https://{self.address}:{self.port}/dir"
 
+    @property
+    def dns(self) -> str:
+        """Its DNS server, which containers reach too."""
+        return f"{self.address}:{self.dns_port}"
+
     def __enter__(self) -> Authority:
         settings = {
             "listenAddress": f"{self.address}:{self.port}",
@@ -51,12 +60,12 @@ class Authority:
         (self.folder / "pebble.json").write_text(json.dumps({"pebble": settings}), encoding="utf-8")
         # Else it refuses a part of all requests, and waits up to 15 s before it looks.
         environment = {**os.environ, "PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"}
-        dns = f"127.0.0.1:{self.dns_port}"
+        records = f"127.0.0.1:{self.records_port}" if self.records_port else ""
         self._start(
             ["pebble-challtestsrv", "-defaultIPv6", "", "-http01", "", "-https01", "", "-tlsalpn01", "",
-             "-management", "", "-dns01", dns], environment
+             "-management", records, "-dns01", self.dns], environment
         )  # fmt: skip
-        self._start(["pebble", "-config", str(self.folder / "pebble.json"), "-dnsserver", dns], environment)
+        self._start(["pebble", "-config", str(self.folder / "pebble.json"), "-dnsserver", self.dns], environment)
         self._wait_ready()
         return self
 
@@ -74,6 +83,16 @@ class Authority:
     def issued(self) -> int:
         """Return how many certificates were given out."""
         return self.log.read_text(encoding="utf-8", errors="replace").count("Issued certificate")
+
+    def orders(self) -> int:
+        """Return how many certificates were asked for, whatever came of it."""
+        return self.log.read_text(encoding="utf-8", errors="replace").count("Added order ")
+
+    def set_record(self, action: str, name: str, value: str = "") -> None:
+        """Set or clear (``action``: ``set-txt``, ``clear-txt``) a record that it validates by."""
+        body = json.dumps({"host": name, "value": value}).encode()
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        opener.open(f"http://127.0.0.1:{self.records_port}/{action}", body, timeout=5).close()
 
     def _start(self, argv: list[str], environment: dict[str, str]) -> None:
         with self.log.open("ab") as log:

@@ -99,7 +99,7 @@ class Edge:
     def _try(self, host: str) -> object:
         try:
             return self.ask(host)[0]
-        except ssl.SSLError as error:
+        except (ssl.SSLError, ConnectionError) as error:
             return error
 
     def route(self, project: str, image: str, **route: Any) -> ModuleResult:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,12 +44,21 @@ class SiteOfRoles:
     def secret_store(self) -> Path:
         return self.folder / "private" / "secrets.json"
 
-    def run(self, role: str, *, secrets: list[dict[str, Any]], check: bool = False, **variables: Any) -> RoleRun:
-        """Make the secrets, then apply the role."""
+    def run(
+        self,
+        role: str,
+        *,
+        secrets: list[dict[str, Any]],
+        check: bool = False,
+        first: Sequence[Mapping[str, Any]] = (),
+        **variables: Any,
+    ) -> RoleRun:
+        """Run the tasks ``first``, make the secrets, then apply the role."""
         play = {
             "name": "Test", "hosts": "localhost", "connection": "local", "gather_facts": False,
             "vars": {**self._site_values(), **self.variables, **variables},
             "tasks": [
+                *first,
                 {
                     "name": "Make the secrets",
                     "modelyard.platform.secrets": {

@@ -52,16 +52,16 @@ def find_volume(engine: Engine, name: str) -> str:
         return ""
 
 
-def refusals_in(log: str, names: Iterable[str]) -> dict[str, str]:
-    """Return name to the last reason why no certificate was given for it. Recorded with Traefik 3.7.15.
+def refusals_in(log: str, names: Iterable[str]) -> dict[str, list[str]]:
+    """Return name to the reasons why no certificate was given for it, in their order. Recorded with Traefik 3.7.15.
 
     :param log: of Traefik, in JSON, a message per line.
     """
     wanted = set(names)
-    found: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
     for message in _errors_of(log):
         for name in wanted.intersection(message.get("domains") or ()):
-            found[name] = " ".join(str(message["error"]).split())
+            found.setdefault(name, []).append(" ".join(str(message["error"]).split()))
     return found
 
 

@@ -13,8 +13,8 @@ from typing import Any
 from .._errors import PlatformError
 
 #: What the site itself provides: secrets and ports before the first role, promises are tried after the last. What a
-#: role says of trust is read by whoever reaches names of the site.
-SITE_SUBJECTS = frozenset({"port", "promise", "secret", "trust"})
+#: role says of trust is read by whoever reaches names of the site; of its edge and images, by preflight.
+SITE_SUBJECTS = frozenset({"edge", "image", "port", "promise", "secret", "trust"})
 
 #: Whose owner comes after everybody: it tries what they promise.
 _LAST = "promise"

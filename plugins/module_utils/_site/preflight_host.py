@@ -67,7 +67,7 @@ def _look_at_names(
     given: Mapping[str, Any], certificates: Mapping[str, list[str]], *, is_deployed: bool
 ) -> list[Finding]:
     """Ask of names where an authority will, and else once, before the first deployment."""
-    if not given or (is_deployed and not given["challenge"]):
+    if not given.get("names") or (is_deployed and not given["challenge"]):
         return []
     edge = Edge(
         names=tuple(dict.fromkeys(given["names"])),

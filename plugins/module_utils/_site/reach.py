@@ -71,7 +71,8 @@ def find_wrong_names(
 
     :param returning: which of some addresses bring a request back to a port of this host.
     """
-    names = [name for name in edge.names if edge.challenge or not is_private(name)]
+    plain = [name for name in edge.names if not name.startswith("*.")]
+    names = [name for name in plain if edge.challenge or not is_private(name)]
     found = _resolve_all(names, resolve or resolve_name)
     strange = _find_strange(edge, found, is_own or is_own_address)
     asked = sorted({address for addresses in strange.values() for address in addresses})
@@ -79,6 +80,7 @@ def find_wrong_names(
         back = (returning or find_returning)(asked, edge.http_port)
         strange = {name: [one for one in addresses if one not in back] for name, addresses in strange.items()}
     return [
+        *_judge_wildcards(edge),
         *_judge_port(edge),
         *(finding for name in names for finding in _judge(edge, name, found[name], strange[name])),
     ]
@@ -168,6 +170,17 @@ def _judge(edge: Edge, name: str, addresses: Sequence[str], strange: Sequence[st
         )
         return [Finding(text, False)]
     return []
+
+
+def _judge_wildcards(edge: Edge) -> list[Finding]:
+    if edge.challenge not in ("http-01", "tls-alpn-01"):
+        return []
+    # Source: RFC 8555, section 7.1.3 and 8; Let's Encrypt, "Challenge Types".
+    text = (
+        "Cannot get a certificate for '{}': an authority certifies a wildcard by the challenge 'dns-01' alone; set it "
+        "in traefik_acme, or name the names."
+    )
+    return [Finding(text.format(name), True) for name in edge.names if name.startswith("*.")]
 
 
 def _judge_port(edge: Edge) -> list[Finding]:

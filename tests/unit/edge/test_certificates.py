@@ -56,10 +56,12 @@ def test_a_file_that_is_being_written_has_none() -> None:
 
 def test_the_reason_of_a_refusal_is_told_by_name() -> None:
     assert refusals_in(LOG, ["web.example.org", "a.example.org"]) == {
-        "web.example.org": "unable to generate a certificate for the domains [web.example.org]: error: one or more "
-        "domains had a problem: [web.example.org] invalid authorization: acme: error: 400 :: "
-        "urn:ietf:params:acme:error:connection :: no route"
-    }
+        "web.example.org": [(
+            "unable to generate a certificate for the domains [web.example.org]: error: one or more "
+            "domains had a problem: [web.example.org] invalid authorization: acme: error: 400 :: "
+            "urn:ietf:params:acme:error:connection :: no route"
+        )]
+    }  # fmt: skip
 
 
 def test_a_host_without_an_engine_has_no_volume(tmp_path: Path) -> None:

@@ -118,6 +118,16 @@ def test_a_loopback_address_says_nothing_of_others() -> None:
     )
 
 
+def test_a_wildcard_is_certified_by_the_dns_alone() -> None:
+    [(text, is_refusal)] = found(Edge(("*.example.org",), "http-01"))
+    assert is_refusal
+    assert text == (
+        "Cannot get a certificate for '*.example.org': an authority certifies a wildcard by the challenge 'dns-01' "
+        "alone; set it in traefik_acme, or name the names."
+    )
+    assert found(Edge(("*.example.org",), "dns-01")) == []
+
+
 def test_another_port_than_80_must_be_led_to() -> None:
     [(text, is_refusal)] = found(Edge(("right.example.org",), "http-01", http_port=8080))
     assert not is_refusal
