@@ -46,6 +46,8 @@ class WholeSite:
     folder: Path
     prefix: str = field(default_factory=lambda: f"mytest{secrets.token_hex(3)}")
     ports: Mapping[str, int] = field(default_factory=lambda: PORTS)
+    #: What its operator's ansible.cfg says besides, as variables of the environment.
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def domain(self) -> str:
@@ -99,7 +101,7 @@ class WholeSite:
     def _environment(self) -> dict[str, str]:
         return {
             **controller_environment(str(self.folder)), "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl",
-            "ANSIBLE_LOCAL_TEMP": str(self.folder / "tmp"),
+            "ANSIBLE_LOCAL_TEMP": str(self.folder / "tmp"), **self.settings,
         }  # fmt: skip
 
     def up(self, *arguments: str) -> Play:
