@@ -111,6 +111,13 @@ def write_reference() -> None:
         "antsibull-docs", "collection", "--use-current", "--squash-hierarchy", "--fail-on-error",
         "--no-add-antsibull-docs-version", "--dest-dir", str(REFERENCE), "modelyard.platform",
     )  # fmt: skip
+    for page in REFERENCE.glob("*.rst"):
+        page.write_text(without_contents(page.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def without_contents(text: str) -> str:
+    """Return a page without its list of headings: the theme shows one beside the page, and an error about a second."""
+    return re.sub(r"^\.\. contents::\n(?:[ ]+\S.*\n)*", "", text, flags=re.MULTILINE)
 
 
 def write_pages(files: Iterable[str]) -> None:

@@ -68,3 +68,8 @@ def test_an_option_of_role_site_is_named_in_full_elsewhere() -> None:
     named = "where O(modelyard.platform.site#role:main:site_images=registry) and O(edge_gid)"
     assert BUILD_DOCS["name_role_site"](text, "roles/edge/meta/argument_specs.yml") == named
     assert BUILD_DOCS["name_role_site"](text, "roles/site/meta/argument_specs.yml") == text
+
+
+def test_the_list_of_headings_is_left_to_the_theme() -> None:
+    text = "Title\n+++++\n\n.. contents::\n   :local:\n   :depth: 1\n\nSynopsis\n--------\n"
+    assert BUILD_DOCS["without_contents"](text) == "Title\n+++++\n\n\nSynopsis\n--------\n"

@@ -30,7 +30,7 @@ exclude_patterns = ["README.md", "reference/environment_variables.rst"]
 
 pygments_style = "ansible"
 html_theme = "furo"
-html_title = project
+html_title = "modelyard platform"
 html_copy_source = False
 html_show_sourcelink = False
 
