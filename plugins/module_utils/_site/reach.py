@@ -176,11 +176,15 @@ def _judge_wildcards(edge: Edge) -> list[Finding]:
     if edge.challenge not in ("http-01", "tls-alpn-01"):
         return []
     # Source: RFC 8555, section 7.1.3 and 8; Let's Encrypt, "Challenge Types".
-    text = (
-        "Cannot get a certificate for '{}': an authority certifies a wildcard by the challenge 'dns-01' alone; set it "
-        "in traefik_acme, or name the names."
-    )
-    return [Finding(text.format(name), True) for name in edge.names if name.startswith("*.")]
+    return [
+        Finding(
+            f"Cannot get a certificate for '{name}': an authority certifies a wildcard by the challenge 'dns-01' alone; "
+            "set it in traefik_acme, or name the names.",
+            True,
+        )
+        for name in edge.names
+        if name.startswith("*.")
+    ]
 
 
 def _judge_port(edge: Edge) -> list[Finding]:
