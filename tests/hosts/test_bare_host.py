@@ -54,8 +54,8 @@ def test_what_is_printed_answers(host: Host, addresses: dict[str, str]) -> None:
 def test_who_is_not_root_is_told_so(host: Host, addresses: dict[str, str]) -> None:
     done = host.run("make up", user="admin", folder="/home/admin/platform")
     assert done.returncode != 0
-    assert "the task runs as user 'admin', and root is needed; on this machine run the command with sudo" in done.stderr
-    assert "port 443" not in done.stderr
+    assert "the task runs as user 'admin', and root is needed; on this machine run the command with sudo" in done.stdout
+    assert "port 443" not in done.stdout
 
 
 @pytest.mark.long
