@@ -178,8 +178,8 @@ def _judge_wildcards(edge: Edge) -> list[Finding]:
     # Source: RFC 8555, section 7.1.3 and 8; Let's Encrypt, "Challenge Types".
     return [
         Finding(
-            f"Cannot get a certificate for '{name}': an authority certifies a wildcard by the challenge 'dns-01' alone; "
-            "set it in traefik_acme, or name the names.",
+            f"Cannot get a certificate for '{name}': an authority certifies a wildcard by the challenge 'dns-01' "
+            "alone; set it in traefik_acme, or name the names.",
             True,
         )
         for name in edge.names
