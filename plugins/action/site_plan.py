@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible import constants
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible_collections.modelyard.platform.plugins.module_utils._errors import PlatformError
@@ -164,8 +165,10 @@ def _names_of_secrets(roles: Sequence[SiteRole], own: object) -> set[str]:
 
 
 def _find_role(name: str, playbook_folder: str) -> str:
-    """Return the folder of a role of this collection, or of one beside the playbook."""
-    for folder in (os.path.join(_OWN_ROLES, name), os.path.join(playbook_folder, "roles", name)):
+    """Return the folder of a role of this collection, one beside the playbook, or one in Ansible's ``roles_path``."""
+    # Where a team's playbook imports this collection's, `the playbook` is the imported one.
+    places = (_OWN_ROLES, os.path.join(playbook_folder, "roles"), *constants.DEFAULT_ROLES_PATH)
+    for folder in (os.path.join(place, name) for place in places):
         if os.path.isdir(folder):
             return folder
     raise PlatformError(
