@@ -16,9 +16,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 import yaml
-from support.modules import ROOT, controller_environment, run_by_ansible
+from support.edge import free_ports
+from support.modules import HOST_PYTHON, ROOT, controller_environment, run_by_ansible
+from support.whole_site import WholeSite
 
 RULES = yaml.safe_load((ROOT / "roles/site/defaults/main/rules.yml").read_text(encoding="utf-8"))["__site_rules"]
 LOCAL = {"ansible_connection": "local"}
@@ -125,3 +128,35 @@ def test_a_controller_with_a_wrong_clock_is_told(tmp_path: Path, monkeypatch: py
     assert done.failed
     assert "Cannot trust the clock of this host: it is 7200 s ahead of the controller's" in done.msg
     assert time.monotonic() - started < 60
+
+
+def test_a_site_begins_on_no_host_where_a_name_of_its_edge_is_not_in_the_dns(
+    engine: docker.DockerClient, tmp_path: Path
+) -> None:
+    ports = dict(zip(("http", "https", "postgres", "edge_api"), free_ports(4), strict=True))
+    site = WholeSite(engine, tmp_path, ports=ports)
+    host = {"ansible_connection": "local", "ansible_python_interpreter": HOST_PYTHON}
+    inventory = {
+        "all": {
+            "hosts": {"first": host, "second": {**host, "site_directory": f"{site.directory}-second"}},
+            "children": {"edge": {"hosts": {"first": {}}}},
+            "vars": {
+                "site_domain": "lab.invalid-top-level", "site_prefix": site.prefix, "site_ports": ports,
+                "site_directory": str(site.directory), "site_secret_store": str(site.secret_store), "site_tls": "acme",
+                "site_images": "packages", "site_roles": {"docker": "all", "traefik": "edge"},
+            },
+        }
+    }  # fmt: skip
+    (tmp_path / "inventory.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
+    done = site.play()
+    assert done.rc != 0
+    assert list(done.results) == [
+        "site: Read what the roles of the site need", "site: Refuse what cannot work, before anything is touched",
+    ], done.output[-3000:]  # fmt: skip
+    assert (
+        "first: Cannot get a certificate for 'traefik.lab.invalid-top-level': this host finds no address of it; make a "
+        "record of it in the DNS."
+    ) in done.output
+    assert not site.directory.exists()
+    assert not site.secret_store.exists()
+    assert site.containers() == {}

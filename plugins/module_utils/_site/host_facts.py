@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
@@ -67,7 +66,10 @@ def find_url_and_port(listed: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _package_version(name: str) -> str:
+    # Where a site is already nobody asks, and it would cost as much as all the rest.
+    from importlib import metadata
+
     try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
         return ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._compose.engine import Engine, socket_path_of
 from .._edge.certificates import find_volume, read_certificates
@@ -23,7 +23,9 @@ from .preflight import (
     find_taken_ports,
     list_containers,
 )
-from .reach import Edge, Finding, find_wrong_names
+
+if TYPE_CHECKING:
+    from .reach import Finding
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,9 @@ def _look_at_names(
     """Ask of names where an authority will, and else once, before the first deployment."""
     if not given.get("names") or (is_deployed and not given["challenge"]):
         return []
+    # Half of what a module costs that has nothing to do.
+    from .reach import Edge, find_wrong_names
+
     edge = Edge(
         names=tuple(dict.fromkeys(given["names"])),
         challenge=given["challenge"],
