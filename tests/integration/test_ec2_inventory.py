@@ -86,6 +86,8 @@ def test_tags_become_groups_and_what_is_stopped_or_foreign_stays_out(account: Ac
         nameless: variables[nameless]["aws_private_ip_address"],
     }  # fmt: skip
     assert {own["ansible_user"] for own in variables.values()} == {"admin"}
+    assert variables[f"hub-{other}"]["traefik_public_addresses"] == [public]
+    assert variables[f"hub-{both}"]["traefik_public_addresses"] == []
     assert {own["site_domain"] for own in variables.values()} == {"ml.example.org"}, "what is decided is prod's"
 
 
