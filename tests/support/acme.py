@@ -90,9 +90,16 @@ class Authority:
 
     def set_record(self, action: str, name: str, value: str = "") -> None:
         """Set or clear (``action``: ``set-txt``, ``clear-txt``) a record that it validates by."""
-        body = json.dumps({"host": name, "value": value}).encode()
+        self._tell_dns(action, {"host": name, "value": value})
+
+    def lead_all_names_to(self, address: str) -> None:
+        """Let every name be at that address, which is 127.0.0.1 at first."""
+        self._tell_dns("set-default-ipv4", {"ip": address})
+
+    def _tell_dns(self, action: str, values: dict[str, str]) -> None:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        opener.open(f"http://127.0.0.1:{self.records_port}/{action}", body, timeout=5).close()
+        url = f"http://127.0.0.1:{self.records_port}/{action}"
+        opener.open(url, json.dumps(values).encode(), timeout=5).close()
 
     def _start(self, argv: list[str], environment: dict[str, str]) -> None:
         with self.log.open("ab") as log:
