@@ -22,8 +22,13 @@ each_job = pytest.mark.parametrize("name", JOBS)
 
 #: A target of the Makefile, as root where it needs an engine; the venv's Python is found by PATH.
 MAKE_STEP = re.compile(r"""(sudo env "PATH=\$PATH" )?make (?P<target>[a-z0-9-]+)( [A-Z]+=("[^"]*"|'[^']*'|[\w.-]+))*""")
-#: The other steps: what the server has to be told, and the command of the site that was just deployed.
-OTHER_STEPS = {'echo "names=$(make molecule-scenarios)" >> "$GITHUB_OUTPUT"', "sudo modelyard status"}
+#: The other steps: what the server has to be told, what a bare Debian lacks, the command of the site that was deployed.
+OTHER_STEPS = {
+    'echo "names=$(make molecule-scenarios)" >> "$GITHUB_OUTPUT"',
+    "apt-get -q update && apt-get -q -y install --no-install-recommends ca-certificates git make",
+    'git config --global --add safe.directory "$GITHUB_WORKSPACE"',
+    "sudo modelyard status",
+}
 
 
 def runs(job: str) -> list[str]:
@@ -55,7 +60,8 @@ def test_every_gate_of_make_test_is_a_job() -> None:
     prerequisites = re.search(r"^test: (.*?) ##", makefile, re.MULTILINE)
     assert prerequisites
     used = {target for job in JOBS for run in runs(job) for target in re.findall(r"\bmake ([a-z0-9-]+)", run)}
-    assert set(prerequisites[1].split()) <= used
+    # The engine is set up by those that need one.
+    assert set(prerequisites[1].split()) - {"engine"} <= used
 
 
 @each_job
