@@ -10,6 +10,7 @@ import base64
 import contextlib
 import http.server
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ import docker
 import pytest
 from support.acme import Authority
 from support.edge import ADMIN_SECRETS, DOMAIN, Edge, free_ports
+from support.modules import run_module
 from support.role_run import SiteOfRoles
 from support.site import Site, new_prefix
 
@@ -119,6 +121,13 @@ def test_a_wildcard_is_certified_with_the_password_from_the_store(
         # The dashboard is served with the wildcard's certificate or its own: both were asked for in the DNS.
         edge.wait_for(DASHBOARD, 401, seconds=60)
         assert set(provider.asked) == {("/present", True), ("/cleanup", True)}
+        file = re.sub("[^A-Za-z0-9.]+", "-", provider.authority.directory.removeprefix("https://")) + ".json"
+        wanted = {"volume": f"{edge.project}_acme", "file": file, "project": edge.project, "wait_seconds": 60}
+        # Of a name below the wildcard Traefik asks for no certificate of its own.
+        waited = run_module("acme_certificates", {**wanted, "names": [WILDCARD, DASHBOARD, f"web.{DOMAIN}"]})
+        assert not waited.failed, waited.msg
+        late = run_module("acme_certificates", {**wanted, "names": [f"a.b.{DOMAIN}"], "wait_seconds": 1})
+        assert late.msg.startswith(f"Cannot get a certificate for 'a.b.{DOMAIN}': no authority answered within 1 s; ")
         container = edge.container("traefik")
         assert PASSWORD not in json.dumps(container.attrs) + container.logs().decode() + done.output
         assert PASSWORD not in roles.run("traefik", secrets=secrets).output

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from .._compose.engine import Engine, EngineError
@@ -42,6 +42,11 @@ def parse_names(text: str) -> list[str]:
     certificates = (stored.get(_RESOLVER) or {}).get("Certificates") or ()
     domains = [entry.get("domain") or {} for entry in certificates]
     return sorted({name for domain in domains for name in (domain.get("main"), *(domain.get("sans") or ())) if name})
+
+
+def is_certified(name: str, certified: Collection[str]) -> bool:
+    """Tell whether a name has a certificate: its own, or that of a wildcard, for which Traefik asks no second one."""
+    return name in certified or f"*.{name.partition('.')[2]}" in certified
 
 
 def find_volume(engine: Engine, name: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .._compose.engine import Engine
 from .._errors import PlatformError
-from .certificates import find_volume, parse_names, refusals_in
+from .certificates import find_volume, is_certified, parse_names, refusals_in
 
 _POLL_SECONDS = 0.5
 _LOG_LINES = 1000
@@ -39,7 +39,7 @@ def missing_names(engine: Engine, wanted: WantedCertificates) -> list[str]:
             found = parse_names(stream.read())
     except FileNotFoundError:
         found = []
-    return sorted(set(wanted.names).difference(found))
+    return sorted(name for name in set(wanted.names) if not is_certified(name, found))
 
 
 def wait_for_certificates(engine: Engine, wanted: WantedCertificates) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .._compose.engine import Engine, socket_path_of
-from .._edge.certificates import find_volume, read_certificates
+from .._edge.certificates import find_volume, is_certified, read_certificates
 from .._run import run_program
 from .host_facts import read_facts
 from .preflight import (
@@ -74,11 +74,12 @@ def _look_at_names(
     # Half of what a module costs that has nothing to do.
     from .reach import Edge, find_wrong_names
 
+    given_before = certificates.get(given["file"], ())
     edge = Edge(
         names=tuple(dict.fromkeys(given["names"])),
         challenge=given["challenge"],
         http_port=given["http_port"],
         public_addresses=tuple(given["public_addresses"]),
-        certified=frozenset(certificates.get(given["file"], ())),
+        certified=frozenset(name for name in given["names"] if is_certified(name, given_before)),
     )
     return find_wrong_names(edge)

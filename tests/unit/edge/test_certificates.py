@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from ansible_collections.modelyard.platform.plugins.module_utils._compose.engine import Engine
 from ansible_collections.modelyard.platform.plugins.module_utils._edge.certificates import (
     find_volume,
+    is_certified,
     parse_names,
     read_certificates,
     refusals_in,
@@ -47,6 +49,14 @@ def test_each_file_tells_its_names_and_no_key(tmp_path: Path) -> None:
         "one.json": ["a.example.org", "b.example.org", "web.example.org"],
     }
     assert read_certificates(f"{tmp_path}/none") == {}
+
+
+NAMES = [("web.example.org", True), ("a.web.example.org", True), ("example.org", False), ("b.a.web.example.org", False)]
+
+
+@pytest.mark.parametrize(("name", "expected"), NAMES)
+def test_a_wildcard_certifies_the_names_right_below_it(name: str, expected: bool) -> None:
+    assert is_certified(name, ["web.example.org", "*.web.example.org"]) is expected
 
 
 def test_a_file_that_is_being_written_has_none() -> None:
