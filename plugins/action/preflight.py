@@ -50,6 +50,8 @@ class ActionModule(ActionBase):
         except AnsibleError as error:
             return {**result, "failed": True, **_failure(host, problems, [describe_failure(str(error))])}
         if "seconds" not in found:
+            # What Ansible would show instead of the message.
+            found.pop("exception", None)
             return {**result, **found, "failed": True, **_failure(host, problems, [_why(found)])}
         try:
             judgement = self._judge(own, found["facts"])

@@ -17,6 +17,8 @@ _PASSWORD = re.compile(r"(sudo|become|su|doas)\b.*password|password.*\b(sudo|bec
 _NO_PYTHON = re.compile(
     r"interpreter .*not found|no python interpreters found|python\S*: (command )?not found", re.IGNORECASE
 )
+#: What Ansible says of a Python that is below what it knows, or cannot even read it.
+_OLD_PYTHON = re.compile(r"requires (a minimum of )?Python|SyntaxError")
 
 
 def find_skew(host_seconds: float, *, before: float, after: float) -> list[str]:
@@ -47,6 +49,11 @@ def describe_failure(text: str) -> str:
         return (
             f"Cannot look at this host: it has no Python where it is looked for ({said!r}); install it (apt-get "
             "install python3), or name it in ansible_python_interpreter."
+        )
+    if _OLD_PYTHON.search(said):
+        return (
+            f"Cannot look at this host: its Python is too old ({said!r}); install 3.10 or newer and name it in "
+            "ansible_python_interpreter, or move to Debian 12 or Ubuntu 22.04 and newer."
         )
     return f"Cannot look at this host: {said}; see that the user of ansible_user may run Python there as root."
 

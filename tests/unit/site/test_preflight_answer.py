@@ -52,6 +52,17 @@ def test_a_host_without_python_is_told(said: str) -> None:
     assert describe_failure(said).startswith("Cannot look at this host: it has no Python where it is looked for (")
 
 
+OLD_PYTHON = [
+    "Ansible requires Python 3.9 or newer on the target. Current version: 3.8.18",
+    'File "<stdin>", line 40 zip_data: str, ^ SyntaxError: invalid syntax',
+]
+
+
+@pytest.mark.parametrize("said", OLD_PYTHON)
+def test_a_python_that_ansible_cannot_use_is_told(said: str) -> None:
+    assert describe_failure(said).startswith("Cannot look at this host: its Python is too old (")
+
+
 def test_any_other_failure_is_told_as_the_host_said_it() -> None:
     result = {"module_stderr": "deploy is not in the sudoers file.\n", "module_stdout": "", "msg": "MODULE FAILURE"}
     assert describe_failure(failure_text(result)) == (
