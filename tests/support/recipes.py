@@ -66,5 +66,7 @@ if __name__ == "__main__":
     from ansible.plugins.loader import init_plugin_loader
 
     init_plugin_loader([])
-    roles = (path.parents[2] for path in ROLES.glob("*/vars/main/image.yml"))
+    # A role without a recipe has a contract alone, for upstream's image.
+    files = (path for path in ROLES.glob("*/vars/main/image.yml") if "_recipe:" in path.read_text(encoding="utf-8"))
+    roles = (path.parents[2] for path in files)
     sys.stdout.write(json.dumps({role.name: _render(role) for role in roles}))
