@@ -12,7 +12,7 @@ import re
 import subprocess
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from ansible_collections.modelyard.platform.plugins.module_utils._compose.plan import Action, Code
@@ -34,11 +34,20 @@ def ansible_doc(*arguments: str, home: Path) -> str:
     return done.stdout
 
 
+@pytest.fixture(scope="module")
+def documented(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what ansible-doc says of each module, as data and as text; it is asked twice, for its start is slow."""
+    home = tmp_path_factory.mktemp("home")
+    names = [f"modelyard.platform.{name}" for name in MODULES]
+    pages = re.split(r"^> MODULE ", ansible_doc(*names, home=home), flags=re.MULTILINE)
+    texts = {page.split()[0]: page for page in pages if page.strip()}
+    return json.loads(ansible_doc("--json", *names, home=home)), texts
+
+
 @pytest.mark.parametrize("name", MODULES)
-def test_ansible_doc_renders_the_module(name: str, tmp_path: Path) -> None:
+def test_ansible_doc_renders_the_module(name: str, documented: tuple[dict[str, Any], dict[str, str]]) -> None:
     full = f"modelyard.platform.{name}"
-    shown = json.loads(ansible_doc("--json", full, home=tmp_path))[full]
-    text = ansible_doc(full, home=tmp_path)
+    shown, text = documented[0][full], documented[1][full]
     assert shown["doc"]["short_description"]
     assert shown["return"]
     missing = [option for option in shown["doc"]["options"] if not re.search(rf"^[-=] {option}\b", text, re.MULTILINE)]
