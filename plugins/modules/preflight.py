@@ -99,6 +99,12 @@ options:
         description: File in O(edge.volume) of the authority that the names ask. What is in it is certified already.
         type: str
         default: ""
+      is_rehearsed:
+        description:
+          - Whether an authority for tests is asked as long as that file has nothing. A name that may or may not lead
+            here, because the edge itself listens where it would be tried, is a warning then.
+        type: bool
+        default: false
   rules:
     description:
       - What is known not to work. Each has C(name), C(all) (conditions on facts, each with C(fact), C(operator) and
@@ -184,6 +190,7 @@ EDGE_SPEC = {
     "public_addresses": {"type": "list", "elements": "str", "default": []},
     "volume": {"type": "str", "default": ""},
     "file": {"type": "str", "default": ""},
+    "is_rehearsed": {"type": "bool", "default": False},
 }
 
 SPEC = {

@@ -81,5 +81,6 @@ def _look_at_names(
         http_port=given["http_port"],
         public_addresses=tuple(given["public_addresses"]),
         certified=frozenset(name for name in given["names"] if is_certified(name, given_before)),
+        is_rehearsed=given["is_rehearsed"] and not given_before,
     )
     return find_wrong_names(edge)

@@ -31,7 +31,7 @@ _PRIVATE_TOP_LEVELS = frozenset(
 )
 
 Resolve = Callable[[str], Sequence[str]]
-Returning = Callable[[Sequence[str], int], Collection[str]]
+Returning = Callable[[Sequence[str], int], "Collection[str] | None"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Edge:
 
     ``challenge`` is how an authority convinces itself, empty where none is asked. ``public_addresses`` lead here though
     this host does not have them, such as those of a NAT. ``certified`` names have a certificate already.
+    ``is_rehearsed``: an authority for tests is asked first, whose limits are wide.
     """
 
     names: tuple[str, ...]
@@ -47,6 +48,7 @@ class Edge:
     http_port: int = CHALLENGE_PORT
     public_addresses: tuple[str, ...] = ()
     certified: frozenset[str] = frozenset()
+    is_rehearsed: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,20 +71,23 @@ def find_wrong_names(
     Only where an authority has to reach the host by a name that it has given no certificate for yet does it stop a
     deployment: an order that cannot succeed counts against the authority's limits.
 
-    :param returning: which of some addresses bring a request back to a port of this host.
+    :param returning: which of some addresses bring a request back to a port of this host; None where nobody can tell.
     """
     plain = [name for name in edge.names if not name.startswith("*.")]
     names = [name for name in plain if edge.challenge or not is_private(name)]
     found = _resolve_all(names, resolve or resolve_name)
     strange = _find_strange(edge, found, is_own or is_own_address)
     asked = sorted({address for addresses in strange.values() for address in addresses})
+    back: Collection[str] | None = ()
     if asked and edge.challenge == "http-01":
         back = (returning or find_returning)(asked, edge.http_port)
-        strange = {name: [one for one in addresses if one not in back] for name, addresses in strange.items()}
+        strange = {name: [one for one in addresses if one not in (back or ())] for name, addresses in strange.items()}
+    # An order that may be in vain is the authority's for tests, and the real one's only after that has worked.
+    may_try = back is None and edge.is_rehearsed
     return [
         *_judge_wildcards(edge),
         *_judge_port(edge),
-        *(finding for name in names for finding in _judge(edge, name, found[name], strange[name])),
+        *(finding for name in names for finding in _judge(edge, name, found[name], strange[name], may_try=may_try)),
     ]
 
 
@@ -111,17 +116,17 @@ def is_own_address(address: str) -> bool:
     return True
 
 
-def find_returning(addresses: Sequence[str], port: int) -> set[str]:
+def find_returning(addresses: Sequence[str], port: int) -> set[str] | None:
     """Return those addresses at which a request to the challenge's port reaches ``port`` of this host.
 
-    It listens there for as long as it asks. Where somebody listens already nothing can be told, and none is returned.
+    It listens there for as long as it asks. Where somebody listens already nothing can be told, and the answer is None.
     """
     token = secrets.token_hex(16)
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(_listening(port, token))
         except OSError:
-            return set()
+            return None
         return {address for address in addresses if _is_answered(address, token)}
 
 
@@ -151,16 +156,23 @@ def _find_strange(
     }
 
 
-def _judge(edge: Edge, name: str, addresses: Sequence[str], strange: Sequence[str]) -> list[Finding]:
+def _judge(edge: Edge, name: str, addresses: Sequence[str], strange: Sequence[str], *, may_try: bool) -> list[Finding]:
     is_asked = edge.challenge in ("http-01", "tls-alpn-01")
     must = is_asked and name not in edge.certified
     doing = f"Cannot get a certificate for '{name}'" if must else f"Nobody may reach '{name}'"
     if not addresses:
         return [Finding(f"{doing}: this host finds no address of it; make a record of it in the DNS.", must)]
+    at = ", ".join(strange)
+    if strange and must and may_try:
+        text = (
+            f"Whether '{name}' leads to this edge cannot be told from here: it is at {at}, which is no address of this "
+            "host; if that leads here, as through a NAT, say so in traefik_public_addresses."
+        )
+        return [Finding(text, False)]
     if strange:
         text = (
-            f"{doing}: it is at {', '.join(strange)}, which is no address of this host; correct the DNS, or if that "
-            "leads here nevertheless, as through a NAT, say so in traefik_public_addresses."
+            f"{doing}: it is at {at}, which is no address of this host; correct the DNS, or if that leads here "
+            "nevertheless, as through a NAT, say so in traefik_public_addresses."
         )
         return [Finding(text, must)]
     if is_asked and any(ipaddress.ip_address(one).is_loopback for one in addresses):

@@ -28,10 +28,10 @@ RECORDS = {
 }  # fmt: skip
 
 
-def found(edge: Edge, back: Collection[str] = ()) -> list[tuple[str, bool]]:
-    def returning(addresses: Sequence[str], port: int) -> Collection[str]:
+def found(edge: Edge, back: Collection[str] | None = ()) -> list[tuple[str, bool]]:
+    def returning(addresses: Sequence[str], port: int) -> Collection[str] | None:
         assert port == edge.http_port
-        return set(addresses).intersection(back)
+        return None if back is None else set(addresses).intersection(back)
 
     findings = find_wrong_names(
         edge, resolve=RECORDS.__getitem__, is_own=lambda address: address in (OWN, "127.0.1.1"), returning=returning
@@ -81,6 +81,22 @@ PASSED = [
 @pytest.mark.parametrize(("edge", "back"), [case[1:] for case in PASSED], ids=[case[0] for case in PASSED])
 def test_an_address_before_a_nat_is_right_where(edge: Edge, back: Collection[str]) -> None:
     assert found(edge, back) == []
+
+
+@pytest.mark.parametrize(
+    ("is_rehearsed", "back", "refused"), [(True, None, False), (False, None, True), (True, (), True)]
+)
+def test_what_cannot_be_tried_may_be_asked_of_an_authority_for_tests(
+    is_rehearsed: bool, back: Collection[str] | None, refused: bool
+) -> None:
+    [(text, is_refusal)] = found(Edge(("nat.example.org",), "http-01", is_rehearsed=is_rehearsed), back)
+    start = (
+        "Cannot get a certificate for 'nat.example.org': "
+        if refused
+        else "Whether 'nat.example.org' leads to this edge "
+    )
+    assert text.startswith(start)
+    assert is_refusal is refused
 
 
 def test_a_request_that_comes_back_is_asked_for_http_01_alone() -> None:
@@ -147,7 +163,7 @@ def test_a_request_that_comes_back_is_seen(monkeypatch: pytest.MonkeyPatch) -> N
         port = taken.getsockname()[1]
         monkeypatch.setattr(reach, "CHALLENGE_PORT", port)
         # Whoever listens there would answer, and not with what was agreed.
-        assert find_returning(["127.0.0.1"], port) == set()
+        assert find_returning(["127.0.0.1"], port) is None
     assert find_returning(["127.0.0.1", "127.0.0.2"], port) == {"127.0.0.1", "127.0.0.2"}
     monkeypatch.setattr(reach, "CHALLENGE_PORT", port + 1 if port < 65535 else port - 1)
     assert find_returning(["127.0.0.1"], port) == set()
