@@ -49,6 +49,12 @@ def test_artifact_is_below_two_mib(artifact: Artifact) -> None:
     assert found < MOST_BYTES, f"it has {found} bytes; the largest files: {largest}"
 
 
+def test_artifact_holds_what_hosts_need_and_no_more_folders(artifact: Artifact) -> None:
+    top = {name.split("/")[0] for name in artifact.files}
+    expected = {*WHOLE, *MADE_BY_THE_BUILD, "CHANGELOG.md", "LICENSE", "README.md", "changelogs", "inventories"}
+    assert top == expected, f"galaxy.yml's build_ignore: too many {top - expected}, missing {expected - top}"
+
+
 def test_artifact_has_every_file_that_users_need(artifact: Artifact) -> None:
     wanted = {str(path.relative_to(ROOT)) for path in tracked_files(*WHOLE)}
     assert wanted, "no file is wanted: this test would prove nothing"

@@ -7,9 +7,7 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -122,18 +120,3 @@ def test_a_changelog_fragment_or_entry_tells_of_this_version() -> None:
 
 def test_there_is_no_sanity_ignore_file() -> None:
     assert not tracked_files("tests/sanity/ignore*"), "mend what ansible-test finds instead of ignoring it"
-
-
-def test_built_collection_holds_what_hosts_need_and_no_test_or_tool(tmp_path: Path) -> None:
-    subprocess.run(
-        ["ansible-galaxy", "collection", "build", "--output-path", str(tmp_path), str(ROOT)],
-        check=True, capture_output=True, env={**os.environ, "ANSIBLE_HOME": str(tmp_path / "home")},
-    )  # fmt: skip
-    (archive,) = tmp_path.glob("*.tar.gz")
-    listed = subprocess.run(["tar", "-tzf", str(archive)], check=True, capture_output=True, text=True)
-    top = {name.split("/")[0] for name in listed.stdout.split()}
-    expected = {
-        "CHANGELOG.md", "FILES.json", "LICENSE", "MANIFEST.json", "README.md",
-        "changelogs", "docs", "inventories", "meta", "playbooks", "plugins", "roles",
-    }  # fmt: skip
-    assert top == expected, f"galaxy.yml's build_ignore: too many {top - expected}, missing {expected - top}"
