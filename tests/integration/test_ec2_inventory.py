@@ -67,6 +67,14 @@ def _plain(value: Any) -> Any:
     return [_plain(entry) for entry in value] if isinstance(value, list) else value
 
 
+def test_no_machine_at_all_is_no_success(account: Account) -> None:
+    account.cloud.make_machine({"Name": "foreign"})
+    status, said = account.play()
+    assert status == 4
+    told = "Cannot deploy a site: the inventory has no host; add one, or correct what it asks for (region, tags)."
+    assert told in " ".join(said.split())
+
+
 def test_tags_become_groups_and_what_is_stopped_or_foreign_stays_out(account: Account) -> None:
     both = account.cloud.make_machine({"Name": "hub", "modelyard_groups": "edge, data"}, address="10.7.1.9")
     other = account.cloud.make_machine({"Name": "hub", "modelyard_groups": "tracking,"})
