@@ -220,6 +220,23 @@ def test_the_sample_of_the_checkout_reaches_a_server_as_it_is_typed(team: Team, 
     assert change_of(events) == {"docker", "site"}
 
 
+def test_a_run_brings_what_others_issued_into_the_store_of_the_server_and_a_second_one_changes_nothing(
+    team: Team, decided: Path, server: Host
+) -> None:
+    # What needs no engine, so that nothing is downloaded; the rest of a server is in tests/hosts.
+    roles = ("-e", json.dumps({"site_roles": {"host_command": "all"}}))
+    first, _events = play(team, decided, "-vvv", *roles, *VAULT)
+    assert first.returncode == 0, first.stdout[-6000:] + first.stderr
+    assert server.must("modelyard secrets show dns_token").strip() == TOKEN
+    assert server.must("stat -c '%a %U' /etc/modelyard/secrets.json").split() == ["600", "root"]
+    second, events = play(team, decided, *roles, *VAULT)
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert change_of(events) == set()
+    kept = [path for path in team.folder.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]
+    assert not kept, "the controller keeps the value"
+    assert TOKEN not in first.stdout + first.stderr
+
+
 def test_who_may_not_log_in_is_told_with_the_host(team: Team, decided: Path, server: Host) -> None:
     done, events = play(team, decided, "-e", "ansible_user=nobody", *VAULT)
     assert done.returncode == 4
