@@ -72,8 +72,8 @@ galaxy-importer: build ## Galaxy's own importer on that, here and in no containe
 	@tools/setup-venv galaxy
 	tools/galaxy-importer
 
-publish: setup ## that on Galaxy: TAG=v1.2.3 names the tag, the variable GALAXY_TOKEN whose right it is
-	@TAG="$(TAG)" tools/publish
+publish: setup ## that on Galaxy: the variable TAG names the tag, such as v1.2.3, GALAXY_TOKEN whose right it is
+	@tools/publish
 
 actionlint: ## what is wrong with the workflows, as GitHub sees them (needs GitHub)
 	@tools/setup-venv actionlint

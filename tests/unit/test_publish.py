@@ -6,9 +6,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+import sys
+import tarfile
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -82,3 +89,58 @@ def test_nothing_is_sent_when_something_does_not_fit(
     assert done.returncode == 1
     assert done.stderr == f"Cannot publish the collection: {because}\n"
     assert not (tree / "record.arguments").exists()
+
+
+class Galaxy(BaseHTTPRequestHandler):
+    """As much of Galaxy's API as takes a collection; what was sent is kept."""
+
+    sent: ClassVar[dict[str, str]] = {}
+
+    def do_GET(self) -> None:
+        task = {"state": "completed", "finished_at": "2026-01-01T00:00:00Z", "messages": []}
+        pages = {"/": (404, {}), "/api": (200, {"available_versions": {"v3": "v3/"}})}
+        self.answer(*pages.get(self.path.rstrip("/") or "/", (200, task)))
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.sent.update(path=self.path, authorization=self.headers["Authorization"], has=str(b"1.2.0.tar.gz" in body))
+        self.answer(202, {"task": "/api/v3/imports/collections/00000000-0000-0000-0000-000000000001/"})
+
+    def answer(self, status: int, content: dict[str, Any]) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_said: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def galaxy() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Galaxy)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_galaxy_gets_the_artifact_and_the_token(tree: Path, galaxy: str) -> None:
+    with tarfile.open(tree / "build/artifact/modelyard-platform-1.2.0.tar.gz", "w:gz") as archive:
+        archive.add(tree / "galaxy.yml", "galaxy.yml")
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "TAG": "v1.2.0", "GALAXY_TOKEN": "s3cret-token",
+        "GALAXY_URL": galaxy, "HOME": str(tree), "ANSIBLE_HOME": str(tree / "home"),
+    }  # fmt: skip
+    done = subprocess.run(
+        [str(tree / "tools/publish")], check=False, capture_output=True, text=True, env=environment, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert Galaxy.sent == {
+        "path": "/api/v3/artifacts/collections/", "authorization": "Token s3cret-token", "has": "True"
+    }  # fmt: skip
+    assert "s3cret-token" not in done.stdout + done.stderr
