@@ -7,7 +7,10 @@ PYTHON_BIN := build/venv/bin
 # Which site `make up`, `down` and `destroy` are about.
 INVENTORY ?= inventories/local
 # These three need far less than the gates.
-PLAYBOOK := build/venv-site/bin/ansible-playbook
+# Modules of a local connection inherit the environment: with a cache of its own, the system's Python compiles its whole
+# library anew in every task.
+OUTSIDE := env -u PYTHONPYCACHEPREFIX
+PLAYBOOK := $(OUTSIDE) build/venv-site/bin/ansible-playbook
 # Nothing that a tool caches or an unlucky plug-in finds comes from outside this checkout.
 export PATH := $(CURDIR)/$(PYTHON_BIN):$(PATH)
 export PYTHONPYCACHEPREFIX := $(CURDIR)/build/cache/pyc
@@ -89,7 +92,7 @@ host-command: setup ## the command for hosts, from the modules' own code: build/
 	python tools/build_host_command.py
 
 site-venv:
-	@tools/setup-venv site
+	@$(OUTSIDE) tools/setup-venv site
 
 up: site-venv ## deploy the whole site on this machine (needs root); ARGS="--check --diff" only shows what it would do
 	$(PLAYBOOK) site.yml -i $(INVENTORY) $(ARGS)
