@@ -173,14 +173,19 @@ class Host:
 def running_host(release: str, *, name: str = "") -> Iterator[Host]:
     """Yield a bare host of ``release``; at the end nothing of it is left."""
     host = Host(name or f"{new_prefix()}-{release}", release)
-    image = images.ensure(IMAGES[release])
     try:
-        _start(host, image)
-        host.wait_ready()
-        _configure(host)
+        start(host)
         yield host
     finally:
         remove(host.name)
+
+
+def start(host: Host) -> None:
+    """Start a bare host and wait for it; whoever calls removes it, also where this fails."""
+    image = images.ensure(IMAGES[host.release])
+    _start(host, image)
+    host.wait_ready()
+    _configure(host)
 
 
 def remove(name: str) -> None:
