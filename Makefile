@@ -85,8 +85,9 @@ actionlint: ## what is wrong with the workflows, as GitHub sees them (needs GitH
 molecule-scenarios: ## the Molecule scenarios of this tree as a JSON list
 	@tools/molecule-scenarios
 
-molecule: setup engine ## one of them, from its hosts to their end: SCENARIO=default
-	molecule test --scenario-name "$(SCENARIO)"
+molecule: setup engine ## all of them, each role on Debian 12 and 13, from hosts to their end; one: SCENARIO=default
+	@tools/setup-venv molecule
+	tools/molecule $(SCENARIO)
 
 host-command: setup ## the command for hosts, from the modules' own code: build/modelyard
 	python tools/build_host_command.py

@@ -1,0 +1,132 @@
+# Copyright: modelyard.platform contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The hosts of Molecule: made once, used by all scenarios, and there between its commands.
+
+``python -m support.molecule_hosts create``, ``images`` or ``destroy`` is what Molecule's playbooks
+call. Which hosts are
+meant, and how they are reached, is in ``build/molecule``: a checkout has hosts of its own.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+
+import yaml
+
+from support import hosts, images, stand_ins
+from support.declared import build
+from support.hosts import RELEASES, Host
+from support.modules import ROOT
+from support.recipes import packaged
+from support.site import new_prefix
+
+FOLDER = ROOT / "build/molecule"
+INVENTORY = FOLDER / "hosts.yml"
+_KEY = FOLDER / "key"
+_NAMES = FOLDER / "names.json"
+_SSH_CONFIG = FOLDER / "ssh_config"
+#: Role and prefix of the variables of each packaged image of the site.
+_PACKAGED = (("traefik", ""), ("traefik", "traefik_proxy"), ("postgres", ""), ("object_store", ""), ("mlflow", ""))
+#: Under this name a host keeps an image when the site that used it is removed, so that it is brought there once.
+_KEPT = "modelyard-test/kept"
+
+
+def known_hosts() -> list[Host]:
+    """Return the hosts that are there, or were when they were made."""
+    names = json.loads(_NAMES.read_text(encoding="utf-8")) if _NAMES.exists() else {}
+    return [Host(name, release) for release, name in names.items()]
+
+
+def host_of(release: str) -> Host:
+    """Return the host of a release."""
+    return next(host for host in known_hosts() if host.release == release)
+
+
+def create() -> None:
+    """Start a bare host of each release that may be logged in to as ``admin``, and write the inventory of them."""
+    destroy()
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    prefix = new_prefix()
+    _NAMES.write_text(json.dumps({release: f"{prefix}-{release}" for release in RELEASES}), encoding="utf-8")
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(_KEY)], check=True)
+    try:
+        _on_all(_start)
+    except BaseException:
+        destroy()
+        raise
+    write_inventory()
+
+
+def bring_images() -> None:
+    """Give each host that lacks them the site's images, from this machine's engine, where they are built if missing."""
+    references = [build(packaged(role, prefix), FOLDER).reference for role, prefix in _PACKAGED]
+    references += [images.ensure(stand_ins.HOMEPAGE), images.ensure(stand_ins.RUSTDESK)]
+    _on_all(lambda host: _bring(host, references))
+
+
+def destroy() -> None:
+    """Remove the hosts and all that is known of them."""
+    for host in known_hosts():
+        hosts.remove(host.name)
+    for path in (_NAMES, INVENTORY, _SSH_CONFIG, _KEY, _KEY.with_suffix(".pub")):
+        path.unlink(missing_ok=True)
+
+
+def write_inventory() -> None:
+    """Write where the hosts are, and how they are logged in to."""
+    found = {host.release: {"ansible_host": host.address()} for host in known_hosts()}
+    values = {
+        "ansible_ssh_private_key_file": str(_KEY),
+        "stand_in_homepage": stand_ins.HOMEPAGE.reference, "stand_in_rustdesk": stand_ins.RUSTDESK.reference,
+    }  # fmt: skip
+    content = {"all": {"hosts": found, "vars": values}}
+    INVENTORY.write_text(yaml.safe_dump(content), encoding="utf-8")
+    # For testinfra, which reads no option of SSH from an inventory.
+    _SSH_CONFIG.write_text(
+        f"IdentityFile {_KEY}\nStrictHostKeyChecking no\nUserKnownHostsFile /dev/null\nLogLevel ERROR\n",
+        encoding="utf-8",
+    )
+
+
+def check_address(host: Host) -> None:
+    """Find that a host is where the inventory says; after a restart it could be elsewhere.
+
+    :raises AssertionError: it is.
+    """
+    known = yaml.safe_load(INVENTORY.read_text(encoding="utf-8"))["all"]["hosts"][host.release]["ansible_host"]
+    found = host.address()
+    assert found == known, f"{host.release} is at {found} after a restart, and was at {known}: another host took it"
+
+
+def _start(host: Host) -> None:
+    hosts.start(host)
+    host.authorize(_KEY.with_suffix(".pub").read_text(encoding="utf-8"))
+    # A test host need not survive a power cut: dpkg waits for the disk after each file otherwise.
+    host.put("/etc/dpkg/dpkg.cfg.d/unsafe-io", "force-unsafe-io\n")
+
+
+def _bring(host: Host, references: list[str]) -> None:
+    there = set(host.must("docker image ls --format '{{.Repository}}:{{.Tag}}'").split())
+    kept = {reference: f"{_KEPT}:{reference.replace('/', '-').replace(':', '-')}" for reference in references}
+    if missing := [reference for reference in references if not {reference, kept[reference]} & there]:
+        host.load_images(missing)
+    tags = [(name, reference) for reference, name in kept.items() if reference not in {*there, *missing}]
+    tags += [(reference, name) for reference, name in kept.items() if name not in there]
+    if tags:
+        host.must(" && ".join(f"docker tag {source} {target}" for source, target in tags))
+
+
+def _on_all(work: Callable[[Host], None]) -> None:
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        for _done in pool.map(work, known_hosts()):
+            pass
+
+
+if __name__ == "__main__":
+    {"create": create, "images": bring_images, "destroy": destroy}[sys.argv[1]]()
