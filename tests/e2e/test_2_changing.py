@@ -178,6 +178,21 @@ def test_a_new_route_leaves_the_edge_and_what_goes_on_through_it(site: WholeSite
     assert site.starts() == before
 
 
+def test_without_its_route_nothing_listens_for_postgresql(
+    site: WholeSite, logged: Any, client_environment: dict[str, str]
+) -> None:
+    address = ("127.0.0.1", site.ports["postgres"])
+    site.write_inventory(postgres_route_enabled=False)
+    assert {"traefik: Apply the project", "postgres: Apply the project"} <= set(site.up().changed)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address, timeout=10)
+    assert count_runs(client_environment) >= 1
+    site.write_inventory()
+    site.up()
+    assert database_lets_in(site, site.secret(PASSWORD))
+    assert site.up().changed == {}
+
+
 def status_of_name(site: WholeSite, name: str) -> int:
     """Return the status of a name below the domain that this machine's hosts file does not know."""
     host = f"{name}.{site.domain}"
