@@ -28,6 +28,7 @@ from ansible_collections.modelyard.platform.plugins.module_utils._site.needs imp
     find_problems,
     needs_from,
     parse_needs,
+    place_of,
     refusals_from,
 )
 
@@ -59,7 +60,8 @@ class ActionModule(ActionBase):
             return {**result, "failed": True, "msg": str(error)}
         needs: dict[str, list[dict[str, Any]]] = {}
         for need in (need for role in roles for need in role.needs):
-            needs.setdefault(need.subject, []).append({"role": need.role, "host": need.host, "data": need.data})
+            told = {"role": need.role, "host": need.host, "at": place_of(need, roles), "data": need.data}
+            needs.setdefault(need.subject, []).append(told)
         return {
             **result,
             "changed": False,

@@ -56,7 +56,9 @@ order:
   type: list
   elements: str
 needs:
-  description: Subject to what is needed of its owner, each with C(role), C(host) and C(data).
+  description: >-
+    Subject to what is needed of its owner, each with C(role), C(host), C(data), and C(at), the host whose owner serves
+    it.
   returned: success
   type: dict
 role_hosts:

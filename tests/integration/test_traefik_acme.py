@@ -52,7 +52,7 @@ def edge(
     site = Site(engine, folder / "site")
     ports = dict(zip(("https", "postgres", "edge_api"), free_ports(3), strict=True))
     ports["http"] = authority.http_port
-    need = {"role": "postgres", "host": "localhost",
+    need = {"role": "postgres", "host": "localhost", "at": "localhost",
             "data": {"name": "database", "kind": "postgres", "hosts": [DATABASE]}}  # fmt: skip
     values = {
         "site_domain": DOMAIN, "site_address": "127.0.0.1", "site_ports": ports, "site_tls": "acme",

@@ -34,7 +34,9 @@ class Deployed:
 
     def run(self, *, names: list[str] | None = None, **values: Any) -> RoleRun:
         """Look at the host and apply the role, as role site does."""
-        hosts = [{"role": "web", "host": "localhost", "data": {"name": "web", "hosts": names or [WEB]}}]
+        hosts = [
+            {"role": "web", "host": "localhost", "at": "localhost", "data": {"name": "web", "hosts": names or [WEB]}}
+        ]
         look = {
             "name": "Look", "register": "seen",
             "modelyard.platform.preflight": {

@@ -72,7 +72,9 @@ def _render(role: str, variables: Mapping[str, Any]) -> Any:
     folder = ROOT / "roles" / role
     known = {**_read(ROOT / "roles/site", "defaults"), **_read(folder, "defaults"), **_read(folder, "vars")}
     # Where lookups of a role's own task would look for files.
-    known |= {"site_needs": {}, "ansible_search_path": [str(folder)], **variables}
+    known |= {
+        "site_needs": {}, "inventory_hostname": "localhost", "ansible_search_path": [str(folder)], **variables,
+    }  # fmt: skip
     # The files that the first one imports have their turn after it.
     paths = sorted(folder.glob("tasks/*.yml"), key=lambda path: (path.name != "main.yml", path.name))
     tasks = [task for path in paths for task in _load(path)]

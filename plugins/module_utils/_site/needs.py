@@ -134,6 +134,14 @@ def _apart(roles: Sequence[SiteRole], owners: Mapping[str, Sequence[str]]) -> li
     ]
 
 
+def place_of(need: Need, roles: Sequence[SiteRole]) -> str:
+    """Return the host whose owner serves a need: its own, where the owner is there too; empty if nobody owns it."""
+    owner = next((role for role in roles if need.subject in role.owns), None)
+    if owner is None:
+        return ""
+    return need.host if need.host in owner.hosts else owner.hosts[0]
+
+
 def derive_order(roles: Sequence[SiteRole]) -> list[str]:
     """Return the names of the roles, owners before those who need them, otherwise as they stand.
 

@@ -18,6 +18,7 @@ from ansible_collections.modelyard.platform.plugins.module_utils._site.needs imp
     find_problems,
     needs_from,
     parse_needs,
+    place_of,
     refusals_from,
 )
 
@@ -54,6 +55,18 @@ ORDERS: dict[str, tuple[list[SiteRole], list[str]]] = {
 def test_order(roles: list[SiteRole], order: list[str]) -> None:
     assert derive_order(roles) == order
     assert find_problems(roles) == []
+
+
+OWNER = SiteRole("postgres", ["h1", "h2"], frozenset({"database"}))
+
+
+@pytest.mark.parametrize(
+    ("subject", "host", "place"),
+    [("database", "h2", "h2"), ("database", "h3", "h1"), ("secret", "h2", "")],
+    ids=["its own host, where the owner is too", "the owner's first host", "nowhere, where nobody owns it"],
+)
+def test_a_need_is_served_where_its_owner_is(subject: str, host: str, place: str) -> None:
+    assert place_of(Need(subject, "app", host, {}), [OWNER]) == place
 
 
 def test_a_circle_is_named() -> None:
