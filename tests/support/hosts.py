@@ -58,6 +58,18 @@ _CAPABILITIES = (
     "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "DAC_READ_SEARCH", "LINUX_IMMUTABLE", "IPC_LOCK", "SYSLOG",
 )  # fmt: skip
 _UNCONFINED = ("seccomp=unconfined", "apparmor=unconfined", "systempaths=unconfined")
+#: Of the first version of control groups systemd mounts every controller that the kernel has. One that this machine has
+#: not mounted would be on for all of its processes from then on, and its engine would know nothing of memory any more
+#: ("cannot find cgroup mount destination"). So systemd is shown those alone that are mounted already.
+_INIT = """
+while read -r name rest; do
+    case $name in "#"*) echo "$name $rest" ;; *)
+        grep -qE " - cgroup [^ ]+ ([^ ]*,)?$name(,|$)" /proc/self/mountinfo && echo "$name $rest" ;;
+    esac
+done </proc/cgroups >/run/cgroups
+[ -e /sys/fs/cgroup/cgroup.controllers ] || mount --bind /run/cgroups /proc/cgroups
+exec /sbin/init
+"""
 _READY_SECONDS = 90
 #: Of a host that stops: what its own engine stops is stopped by then.
 _STOP_SECONDS = 60
@@ -212,7 +224,7 @@ def _start(host: Host, image: str) -> None:
             *(f"--cap-add={capability}" for capability in _CAPABILITIES),
             *(f"--security-opt={option}" for option in _UNCONFINED),
             *(f"--env={name}={value}" for name, value in environment.items()),
-            image, "/sbin/init",
+            image, "sh", "-c", _INIT,
         ], check=False, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, f"cannot start {host.name}: {done.stderr}"
