@@ -63,7 +63,8 @@ def test_one_project_with_good_and_bad_services_gets_one_correct_verdict_each(
         "loop": sleeper(base_image, command=[*SHELL, "sleep 0.2; exit 7"], restart="always"),
         "hungry": sleeper(
             base_image,
-            command=["python3", "-c", "b = [bytearray(1 << 20) for _ in range(200)]"],
+            # Not before the others have started: a failure waits for the verdicts of those alone.
+            command=["python3", "-c", "import time; time.sleep(1); b = [bytearray(1 << 20) for _ in range(200)]"],
             mem_limit="32m",
             memswap_limit="32m",
         ),
