@@ -95,6 +95,7 @@ class ActionModule(ActionBase):
 
     def _read_roles(self, enabled: Mapping[str, str], variables: Mapping[str, Any]) -> tuple[list[SiteRole], list[str]]:
         roles, problems = [], []
+        of_site = self._defaults(os.path.join(_OWN_ROLES, _SITE_ROLE))
         for name, group in enabled.items():
             hosts = list(variables["groups"].get(group, ())) if group != "all" else list(variables["groups"]["all"])
             if not hosts:
@@ -102,33 +103,30 @@ class ActionModule(ActionBase):
             folder = _find_role(name, str(variables.get("playbook_dir", "")))
             declared = parse_needs(self._read(folder, "meta/needs.yml"), name)
             needs: list[Need] = []
+            defaults = self._defaults(folder)
             for host in hosts:
-                templar = self._templar_for(folder, host, variables)
+                templar = self._templar_for({**of_site, **defaults}, host, variables)
                 # Of values of the wrong form nobody can tell whether they fit each other.
                 problems += [f"{host}: {text}" for text in self._refused_options(folder, templar)] or refusals_from(
                     declared, templar.template, host=host
                 )
                 for subject, data in declared.needs.items():
                     needs += needs_from(subject, templar.template(data), role=name, host=host)
-                needs += self._images(folder, templar, role=name, host=host)
+                needs += self._images(defaults, templar, role=name, host=host)
             roles.append(SiteRole(name, hosts, declared.owns, needs))
         return roles, list(dict.fromkeys(problems))
 
-    def _images(self, folder: str, templar: Any, *, role: str, host: str) -> list[Need]:
+    def _images(self, defaults: Mapping[str, Any], templar: Any, *, role: str, host: str) -> list[Need]:
         """Return the images that the role's options name, where images are pulled and not built on the host."""
         known = templar.available_variables
         if templar.template(known["site_images"]) != "registry":
             return []
-        options = [name for name in self._defaults(folder) if name.endswith("_image") and not name.startswith("_")]
+        options = [name for name in defaults if name.endswith("_image") and not name.startswith("_")]
         return [Need("image", role, host, {"option": name, "image": templar.template(known[name])}) for name in options]
 
-    def _templar_for(self, folder: str, host: str, variables: Mapping[str, Any]) -> Any:
+    def _templar_for(self, defaults: Mapping[str, Any], host: str, variables: Mapping[str, Any]) -> Any:
         """Return a templar that knows the role's defaults and the host's variables, as the role itself will."""
-        known = {
-            **self._defaults(os.path.join(_OWN_ROLES, _SITE_ROLE)),
-            **self._defaults(folder),
-            **variables["hostvars"].raw_get(host),
-        }
+        known = {**defaults, **variables["hostvars"].raw_get(host)}
         return self._templar.copy_with_new_env(available_variables=known)
 
     def _defaults(self, folder: str) -> dict[str, Any]:
