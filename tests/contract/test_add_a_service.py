@@ -10,14 +10,13 @@ No engine is asked; that it comes up is shown by tests/integration/test_add_a_se
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from support.modules import ROOT, controller_environment
+from support.answers import answers_of
+from support.modules import ROOT
 from support.page_files import page_files, write_page_files
 
 PAGE = "add-a-service.md"
@@ -70,17 +69,10 @@ def rendered(repository: Path) -> dict[str, Any]:
         "name": "Plan", "hosts": "localhost", "gather_facts": False, "vars_files": files, "tasks": TASKS,
         "vars": values,
     }  # fmt: skip
-    (repository / "plan.yml").write_text(yaml.safe_dump([play], sort_keys=False), encoding="utf-8")
-    done = subprocess.run(
-        [f"{sys.prefix}/bin/ansible-playbook", "plan.yml", "-i", "prod"],
-        check=False, capture_output=True, text=True, cwd=repository, stdin=subprocess.DEVNULL,
-        env={**controller_environment(str(repository)), "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    [told] = [event for event in events if event.get("_event") == "v2_runner_on_ok" and "Render" in str(event["task"])]
-    answer: dict[str, Any] = told["hosts"]["localhost"]["msg"]
-    return answer
+    answers = answers_of(play, repository, "-i", "prod")
+    [rendered] = [answer for task, answer in answers if "Render" in task]
+    told: dict[str, Any] = rendered["msg"]
+    return told
 
 
 def test_page_has_all_files_of_a_role() -> None:

@@ -9,16 +9,13 @@ Each case is a host with values of its own, so that one run of ``site_plan`` tel
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 import yaml
 from cryptography import x509
 from cryptography.x509.oid import NameOID
-from support.modules import controller_environment
+from support.answers import answers_of
 
 GIVEN = {"certificate": "-----BEGIN CERTIFICATE-----", "key": "@@secret:wildcard_key@@"}
 NOT_SECRET = {**GIVEN, "key": "-----BEGIN PRIVATE KEY-----"}
@@ -97,16 +94,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     (folder / "inventory.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
     task = {"name": "Plan", "run_once": True, "modelyard.platform.site_plan": {"roles": {"traefik": "edge"}}}
     play = {"name": "Plan", "hosts": "all", "gather_facts": False, "tasks": [task]}
-    (folder / "plan.yml").write_text(yaml.safe_dump([play]), encoding="utf-8")
-    done = subprocess.run(
-        [f"{sys.prefix}/bin/ansible-playbook", "plan.yml", "-i", "inventory.yml"],
-        check=False, capture_output=True, text=True, cwd=folder, stdin=subprocess.DEVNULL,
-        env={**controller_environment(str(folder)), "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    [found] = [event for event in events if event.get("_event") == "v2_runner_on_ok"]
-    answer: dict[str, Any] = next(iter(found["hosts"].values()))
+    [(_task, answer)] = answers_of(play, folder, "-i", "inventory.yml")
     return answer
 
 

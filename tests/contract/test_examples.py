@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,8 @@ from ansible_collections.modelyard.platform.plugins.module_utils._secrets.carry_
 from ansible_collections.modelyard.platform.plugins.module_utils._secrets.declaration import parse_declarations
 from ansible_collections.modelyard.platform.plugins.module_utils._secrets.plan import plan_secrets
 from ansible_collections.modelyard.platform.plugins.module_utils._secrets.store import SecretStore
-from support.modules import ROOT, controller_environment
+from support.answers import answers_of
+from support.modules import ROOT
 from support.rendered import RenderedProject, render
 
 DEFAULTS = sorted((ROOT / "roles/site/defaults/main").glob("*.yml"))
@@ -33,7 +32,6 @@ READ_NEEDS = {
 
 def plan_of(inventory: str, folder: Path, **values: Any) -> dict[str, Any]:
     """Return what ``site_plan`` says of an inventory."""
-    playbook = folder / "plan.yml"
     given = yaml.safe_load((ROOT / inventory / "group_vars/all.yml").read_text(encoding="utf-8"))
     defaults: dict[str, Any] = {}
     for path in DEFAULTS:
@@ -41,16 +39,7 @@ def plan_of(inventory: str, folder: Path, **values: Any) -> dict[str, Any]:
     # A play's variables win over the inventory's, a role's defaults do not.
     variables = {key: value for key, value in defaults.items() if key not in given}
     play = {"name": "Plan", "hosts": "all", "gather_facts": False, "vars": variables, "tasks": [READ_NEEDS]}
-    playbook.write_text(yaml.safe_dump([play], sort_keys=False), encoding="utf-8")
-    environment = {**controller_environment(str(folder)), "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl"}
-    done = subprocess.run(
-        [f"{sys.prefix}/bin/ansible-playbook", str(playbook), "-i", str(ROOT / inventory), "-e", json.dumps(values)],
-        check=False, capture_output=True, text=True, cwd=folder, env=environment, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    [found] = [event for event in events if event.get("_event") == "v2_runner_on_ok"]
-    plan: dict[str, Any] = next(iter(found["hosts"].values()))
+    [(_task, plan)] = answers_of(play, folder, "-i", str(ROOT / inventory), "-e", json.dumps(values))
     return plan
 
 

@@ -9,14 +9,11 @@ Each case is a host with values of its own, so that one run of ``site_plan`` tel
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 import yaml
-from support.modules import controller_environment
+from support.answers import answers_of
 
 ROLES = {"traefik": "site_hosts", "homepage": "site_hosts", "rustdesk": "site_hosts"}
 ENTRY = {"name": "Wiki", "href": "https://wiki.lab.eu"}
@@ -70,16 +67,7 @@ def problems(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     (folder / "inventory.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
     task = {"name": "Plan", "run_once": True, "modelyard.platform.site_plan": {"roles": ROLES}}
     play = {"name": "Plan", "hosts": "all", "gather_facts": False, "tasks": [task]}
-    (folder / "plan.yml").write_text(yaml.safe_dump([play]), encoding="utf-8")
-    done = subprocess.run(
-        [f"{sys.prefix}/bin/ansible-playbook", "plan.yml", "-i", "inventory.yml"],
-        check=False, capture_output=True, text=True, cwd=folder, stdin=subprocess.DEVNULL,
-        env={**controller_environment(str(folder)), "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    [found] = [event for event in events if event.get("_event") == "v2_runner_on_ok"]
-    answer: dict[str, Any] = next(iter(found["hosts"].values()))
+    [(_task, answer)] = answers_of(play, folder, "-i", "inventory.yml")
     return list(answer["problems"])
 
 

@@ -6,15 +6,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from support.modules import ROOT, controller_environment
+from support.answers import answers_of
+from support.modules import ROOT
 
 MADE = {"secrets": {"rustdesk_key": {"kind": "rustdesk_key", "version": 1, "public": {"public": "PUBLIC="}}}}
 
@@ -53,13 +51,5 @@ def test_clients_of_remote_desktops_are_told_server_and_key(
         {"name": "Say it", "ansible.builtin.debug": {"var": "__site_remote_desktops"}},
     ]
     play = {"name": "Say", "hosts": "localhost", "gather_facts": False, "vars": variables, "tasks": tasks}
-    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]), encoding="utf-8")
-    done = subprocess.run(
-        [f"{sys.prefix}/bin/ansible-playbook", "play.yml", "-i", "localhost,", "-c", "local"],
-        check=False, capture_output=True, text=True, cwd=tmp_path, stdin=subprocess.DEVNULL,
-        env={**controller_environment(str(tmp_path)), "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    shown = [event["hosts"]["localhost"] for event in events if event.get("_event") == "v2_runner_on_ok"]
-    assert shown[-1]["__site_remote_desktops"] == said
+    _task, shown = answers_of(play, tmp_path, "-i", "localhost,", "-c", "local")[-1]
+    assert shown["__site_remote_desktops"] == said
