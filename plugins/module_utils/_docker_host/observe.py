@@ -35,6 +35,12 @@ PLUGIN_FOLDERS = (
 )  # fmt: skip
 
 
+def find_plugin(name: str, folders: Iterable[str] = PLUGIN_FOLDERS) -> str:
+    """Return the plug-in that Docker's CLI takes, the first of its folders that has one; empty where none has."""
+    found = (f"{folder}/{name}" for folder in folders)
+    return next((path for path in found if os.access(path, os.X_OK)), "")
+
+
 def observe(wanted: Wanted, engine: Engine, run: Run) -> Observed:
     """Return the host as it is.
 
@@ -51,7 +57,7 @@ def observe(wanted: Wanted, engine: Engine, run: Run) -> Observed:
         codename=codename,
         engine=observe_engine(engine, wanted.directory, is_brief=is_settled),
         compose=read_compose_version(run),
-        has_buildx=any(os.access(f"{folder}/docker-buildx", os.X_OK) for folder in PLUGIN_FOLDERS),
+        has_buildx=bool(find_plugin("docker-buildx")),
         has_daemon=shutil.which(DAEMON, path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin") is not None,
         installed=frozenset(packages),
         held=frozenset(name for name, is_held in packages.items() if is_held),

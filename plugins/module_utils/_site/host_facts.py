@@ -6,13 +6,12 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .._compose.engine import Engine, EngineError
-from .._docker_host.observe import PLUGIN_FOLDERS, read_compose_version, read_distribution
+from .._docker_host.observe import find_plugin, read_compose_version, read_distribution
 from .._run import Run
 
 _URL_AND_PORT = (".loadbalancer.server.url", ".loadbalancer.server.port")
@@ -44,12 +43,6 @@ def read_engine_version(engine: Engine) -> str:
         return str(engine.get("/version").get("Version", ""))
     except EngineError:
         return ""
-
-
-def find_plugin(name: str, folders: Iterable[str] = PLUGIN_FOLDERS) -> str:
-    """Return the plug-in that Docker's CLI takes, the first of its folders that has one; empty where none has."""
-    found = (f"{folder}/{name}" for folder in folders)
-    return next((path for path in found if os.access(path, os.X_OK)), "")
 
 
 def find_url_and_port(listed: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.modelyard.platform.plugins.module_utils._compose.engine import Engine
+from ansible_collections.modelyard.platform.plugins.module_utils._docker_host.observe import find_plugin
 from ansible_collections.modelyard.platform.plugins.module_utils._run import run_program
 from ansible_collections.modelyard.platform.plugins.module_utils._site.host_facts import (
-    find_plugin,
     find_url_and_port,
     read_facts,
 )
