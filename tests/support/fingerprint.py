@@ -29,8 +29,11 @@ from support.site import DIRECTORY_LABEL, PROJECT_LABEL, Site
 #: Ids of containers, networks and anonymous volumes; an image's id has sha256: before it.
 _HEX = re.compile(r"(?<!sha256:)\b[0-9a-f]{64}\b")
 _NUMBERED = r"({name}-[a-z-]+)-\d+"
-#: Labels that hold a hash over names and folders of the site, or a number.
-_OWN_LABELS = re.compile(r"config-hash$|container-number$|replace$|compose\.image$|^modelyard\.(identity|definition)")
+#: Labels that hold a hash over names and folders of the site, or a number; and the dependencies, of which Compose
+#: writes down only those that the same ``up`` started.
+_OWN_LABELS = re.compile(
+    r"config-hash$|container-number$|replace$|compose\.(image|depends_on)$|^modelyard\.(identity|definition)"
+)
 
 
 def take_fingerprint(engine: docker.DockerClient, site: Site, project: str) -> dict[str, Any]:
