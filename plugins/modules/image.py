@@ -262,7 +262,7 @@ from ansible_collections.modelyard.platform.plugins.module_utils._compose.engine
 )
 from ansible_collections.modelyard.platform.plugins.module_utils._compose.site import DEFAULT_DIRECTORY, Site
 from ansible_collections.modelyard.platform.plugins.module_utils._errors import PlatformError
-from ansible_collections.modelyard.platform.plugins.module_utils._image.base import VARIANTS, parse_base
+from ansible_collections.modelyard.platform.plugins.module_utils._image.base import BASE_DEFAULTS, VARIANTS, parse_base
 from ansible_collections.modelyard.platform.plugins.module_utils._image.build import Order, Workshop
 from ansible_collections.modelyard.platform.plugins.module_utils._image.plan import (
     describe_inputs,
@@ -274,14 +274,14 @@ from ansible_collections.modelyard.platform.plugins.module_utils._run import run
 
 BASE_OPTIONS: dict[str, Any] = {
     "suite": {"type": "str", "required": True},
-    "variant": {"type": "str", "choices": list(VARIANTS), "default": "minbase"},
-    "components": {"type": "list", "elements": "str", "default": ["main"]},
-    "packages": {"type": "list", "elements": "str", "default": ["ca-certificates"]},
-    "path_excludes": {"type": "list", "elements": "str", "default": []},
-    "apt_options": {"type": "list", "elements": "str", "default": []},
-    "mirror": {"type": "str"},
-    "security_mirror": {"type": "str"},
-    "revision": {"type": "str", "default": ""},
+    "variant": {"type": "str", "choices": list(VARIANTS), "default": BASE_DEFAULTS["variant"]},
+    "components": {"type": "list", "elements": "str", "default": BASE_DEFAULTS["components"]},
+    "packages": {"type": "list", "elements": "str", "default": BASE_DEFAULTS["packages"]},
+    "path_excludes": {"type": "list", "elements": "str", "default": BASE_DEFAULTS["path_excludes"]},
+    "apt_options": {"type": "list", "elements": "str", "default": BASE_DEFAULTS["apt_options"]},
+    "mirror": {"type": "str", "default": BASE_DEFAULTS["mirror"]},
+    "security_mirror": {"type": "str", "default": BASE_DEFAULTS["security_mirror"]},
+    "revision": {"type": "str", "default": BASE_DEFAULTS["revision"]},
 }
 
 OPTIONS: dict[str, Any] = {

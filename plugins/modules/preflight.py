@@ -161,6 +161,12 @@ certificates:
   returned: when the host could be looked at
   type: dict
   sample: {acme-v02.api.letsencrypt.org-directory.json: [mlflow.example.org]}
+images:
+  description: Packaged images of the site in O(directory) that are built and current.
+  returned: when the host could be looked at
+  type: list
+  elements: str
+  sample: [modelyard/mlflow:3f1d0c52a9b7e644]
 """
 
 import platform
@@ -210,7 +216,7 @@ SPEC = {
 def look(params: dict[str, Any]) -> dict[str, Any]:
     """Return what the host says of itself, and by which clock."""
     result: dict[str, Any] = {
-        "findings": [], "noticed": [], "facts": {"python": platform.python_version()}, "certificates": {},
+        "findings": [], "noticed": [], "facts": {"python": platform.python_version()}, "certificates": {}, "images": [],
     }  # fmt: skip
     if sys.version_info[:2] >= PYTHON_FLOOR:
         from ansible_collections.modelyard.platform.plugins.module_utils._site.preflight_host import look_at_host
@@ -218,7 +224,7 @@ def look(params: dict[str, Any]) -> dict[str, Any]:
         seen = look_at_host(params)
         result["findings"], result["noticed"] = seen.findings, seen.warnings
         result["facts"] |= seen.facts
-        result["certificates"] = seen.certificates
+        result["certificates"], result["images"] = seen.certificates, seen.images
     return {**result, "seconds": time.time()}
 
 

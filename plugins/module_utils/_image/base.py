@@ -34,6 +34,19 @@ _MIRROR = re.compile(r"(?:https?|file):/[^\s\[\]]+")
 _CREDENTIALS = re.compile(r"://[^/]*@")
 
 
+#: What a recipe's base is where it does not say, as :func:`parse_base` takes it.
+BASE_DEFAULTS: dict[str, Any] = {
+    "variant": "minbase",
+    "components": ["main"],
+    "packages": ["ca-certificates"],
+    "path_excludes": [],
+    "apt_options": [],
+    "mirror": None,
+    "security_mirror": None,
+    "revision": "",
+}
+
+
 @dataclass(frozen=True)
 class Base:
     """One base; equal data gives an equal reference on every host of the architecture."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._compose.engine import Engine, socket_path_of
 from .._edge.certificates import find_volume, is_certified, read_certificates
+from .._image.current import find_current
 from .._run import run_program
 from .host_facts import read_facts
 from .preflight import (
@@ -30,12 +31,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a host says of itself. ``certificates``: file of an authority to the names that it has certified."""
+    """What a host says of itself. ``certificates``: file of an authority to the names that it has certified.
+
+    ``images``: the packaged images of the site that are built and current.
+    """
 
     findings: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     certificates: dict[str, list[str]] = field(default_factory=dict)
+    images: list[str] = field(default_factory=list)
 
 
 def look_at_host(params: Mapping[str, Any]) -> Seen:
@@ -62,6 +67,7 @@ def look_at_host(params: Mapping[str, Any]) -> Seen:
         [finding.text for finding in names if not finding.is_refusal],
         read_facts(engine, run_program, listed, is_brief=is_deployed),
         certificates,
+        find_current(engine, params["directory"]) if is_deployed else [],
     )
 
 
