@@ -17,9 +17,9 @@ from support.modules import ROOT
 MADE = {"secrets": {"rustdesk_key": {"kind": "rustdesk_key", "version": 1, "public": {"public": "PUBLIC="}}}}
 
 
-def needs(port: int) -> dict[str, Any]:
+def needs(port: int, host: str = "localhost") -> dict[str, Any]:
     def need(**data: Any) -> dict[str, Any]:
-        return {"role": "rustdesk", "host": "localhost", "data": data}
+        return {"role": "rustdesk", "host": host, "data": data}
 
     return {
         "secret": [need(name="rustdesk_key", kind="rustdesk_key")],
@@ -34,8 +34,9 @@ def needs(port: int) -> dict[str, Any]:
         ({}, []),
         (needs(21116), ["Remote desktops: give RustDesk the ID server rustdesk.lab.eu and the key PUBLIC="]),
         (needs(30116), ["Remote desktops: give RustDesk the ID server rustdesk.lab.eu:30116 and the key PUBLIC="]),
+        (needs(21116, "elsewhere"), []),
     ],
-    ids=["none", "usual port", "another port"],
+    ids=["none", "usual port", "another port", "on a host that is not in this run"],
 )
 def test_clients_of_remote_desktops_are_told_server_and_key(
     declared: dict[str, Any], said: list[str], tmp_path: Path
@@ -51,5 +52,5 @@ def test_clients_of_remote_desktops_are_told_server_and_key(
         {"name": "Say it", "ansible.builtin.debug": {"var": "__site_remote_desktops"}},
     ]
     play = {"name": "Say", "hosts": "localhost", "gather_facts": False, "vars": variables, "tasks": tasks}
-    _task, shown = answers_of(play, tmp_path, "-i", "localhost,", "-c", "local")[-1]
+    _task, shown = answers_of(play, tmp_path, "-i", "localhost,elsewhere,", "-c", "local")[-1]
     assert shown["__site_remote_desktops"] == said
