@@ -41,7 +41,6 @@ _HOOKS = (
     'chroot "$1" useradd --create-home --shell /bin/bash admin',
     'echo "admin ALL=(ALL) NOPASSWD: ALL" > "$1/etc/sudoers.d/admin" && chmod 440 "$1/etc/sudoers.d/admin"',
     # The engine that runs the host writes this file anew at each start, and over what the host wrote; a real one stays.
-    'printf "127.0.0.1\\tlocalhost\\n::1\\tlocalhost ip6-localhost ip6-loopback\\n" > "$1/etc/hosts"',
     f'printf "{_OWN_HOSTS}" > "$1/etc/systemd/system/own-hosts.service"',
     'chroot "$1" systemctl enable own-hosts.service',
     # What the image leaves out, packages of the host itself keep, as on a real machine.
@@ -239,6 +238,9 @@ def _configure(host: Host) -> None:
         f"Types: deb\nURIs: {mirror}\nSuites: {suites}\nComponents: main\n"
         "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n",
     )
+    # Below the file that the host has unmounted the engine put an empty one, over any of the image.
+    host.put("/etc/hosts", "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
+    host.must("chmod 644 /etc/hosts")
     if settings := apt_settings():
         host.put("/etc/apt/apt.conf.d/80machine", settings)
     if settings := pip_settings():
