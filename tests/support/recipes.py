@@ -59,7 +59,9 @@ def _render(role: Path) -> dict[str, Any]:
     for path in (ROLES / "site/defaults/main/images.yml", role / "vars/main/image.yml"):
         variables.update(loader.load_from_file(str(path), trusted_as_template=True))
     templar = Templar(loader=loader, variables=variables)
-    return {name: templar.template(value) for name, value in variables.items() if name.startswith("__")}
+    # What else is there depends on a host.
+    wanted = [name for name in variables if name.endswith(("_recipe", "_image_contract"))]
+    return {name: templar.template(variables[name]) for name in wanted}
 
 
 if __name__ == "__main__":
