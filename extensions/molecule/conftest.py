@@ -85,14 +85,19 @@ class Server:
         return self.must(f"modelyard secrets show {name}")
 
     def play(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Deploy the site of the scenario on this host once more, and return what came of it."""
+        """Deploy the site of the scenario on this host once more, and return what came of it.
+
+        All that it wrote is in ``stdout``, on one line wherever Ansible wrapped it.
+        """
         folder = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
         inventories = (folder.parent / "inventory/site.yml", folder / "site.yml", molecule_hosts.INVENTORY)
-        return subprocess.run(
+        done = subprocess.run(
             [str(Path(sys.prefix) / "bin/ansible-playbook"), *(f"--inventory={path}" for path in inventories),
              f"--limit={os.environ['MOLECULE_RELEASE']}", "modelyard.platform.site", *arguments],
-            check=False, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL,
+            check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300,
+            stdin=subprocess.DEVNULL,
         )  # fmt: skip
+        return subprocess.CompletedProcess(done.args, done.returncode, " ".join(done.stdout.split()))
 
     def containers(self) -> dict[str, str]:
         """Return the ids of the host's containers by their names."""
