@@ -31,6 +31,7 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint, shellcheck, changelog fragmen
 	ruff format --check
 	mypy -p ansible_collections.modelyard.platform.plugins
 	mypy tests/support tests/benchmark tests/contract tests/conftest.py tests/integration/conftest.py tests/e2e tests/hosts tools/*.py
+	MYPYPATH=extensions/molecule mypy extensions/molecule
 	yamllint --strict .
 	shellcheck $$(grep -slE '^#!/(bin/sh|bin/bash|usr/bin/env bash)' tools/* .ci/*)
 	check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
