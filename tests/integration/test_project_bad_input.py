@@ -137,7 +137,7 @@ def test_an_image_that_cannot_be_had(project: AppliedProject) -> None:
     msg = project.refused(layers=[{"services": service}], pull="missing")
     expected = (
         f"Cannot pull image '{re.escape(image)}' for service 'web': .*connection refused; correct its name, log in to "
-        "its registry \\(docker login\\), or build it on this host\\."
+        "its registry \\(docker_registries, or docker login\\), or build it on this host\\."
     )
     assert re.fullmatch(expected, msg), msg
 

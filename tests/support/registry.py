@@ -11,9 +11,12 @@ import fcntl
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+import bcrypt
 
 from .modules import ROOT
 
@@ -27,14 +30,24 @@ log: {{level: info, accesslog: {{disabled: false}}}}
 """
 
 
+#: Source: distribution's manual, "auth", "htpasswd". It knows bcrypt alone.
+_AUTH = """\
+auth: {{htpasswd: {{realm: test, path: {folder}/registry.htpasswd}}}}
+"""
+
+
 @contextlib.contextmanager
-def run_registry(folder: Path) -> Iterator[str]:
-    """Yield the ``host:port`` of an empty registry that keeps its data below ``folder``."""
+def run_registry(folder: Path, users: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Yield the ``host:port`` of an empty registry that keeps its data below ``folder``.
+
+    :param users: names to passwords of those whom it lets in; everybody where there are none.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     config = folder / "registry.yml"
-    config.write_text(_CONFIG.format(folder=folder, port=port), encoding="utf-8")
+    config.write_text((_CONFIG + (_AUTH if users else "")).format(folder=folder, port=port), encoding="utf-8")
+    set_users(folder, users or {})
     with (folder / "registry.log").open("w", encoding="utf-8") as log:
         process = subprocess.Popen([_program(), "serve", str(config)], stdout=log, stderr=log)
     try:
@@ -43,6 +56,12 @@ def run_registry(folder: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(timeout=20)
+
+
+def set_users(folder: Path, users: Mapping[str, str]) -> None:
+    """Let these users in and no others; a registry that runs knows it by its next request."""
+    lines = [f"{name}:{bcrypt.hashpw(word.encode(), bcrypt.gensalt(4)).decode()}\n" for name, word in users.items()]
+    (folder / "registry.htpasswd").write_text("".join(lines), encoding="utf-8")
 
 
 def _program() -> str:
@@ -62,7 +81,13 @@ def _program() -> str:
 def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=2):
-            return
+        try:
+            with urllib.request.urlopen(address, timeout=2):
+                return
+        except urllib.error.HTTPError as error:
+            if error.code == 401:
+                return
+        except OSError:
+            pass
         time.sleep(0.1)
     raise RuntimeError(f"Cannot start the registry: it does not answer at {address}; see its log.")

@@ -49,7 +49,7 @@ def pull_image(run: Run, service: str, image: str, *, inherit: Iterable[int]) ->
         words = done.stderr.strip().splitlines()
         raise PlatformError(
             f"{what}: {words[-1] if words else 'docker pull failed'}; "
-            "correct its name, log in to its registry (docker login), or build it on this host."
+            "correct its name, log in to its registry (docker_registries, or docker login), or build it on this host."
         )
 
 

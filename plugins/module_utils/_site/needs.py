@@ -12,9 +12,9 @@ from typing import Any
 
 from .._errors import PlatformError
 
-#: What the site itself provides: secrets and ports before the first role, promises are tried after the last. What a
-#: role says of trust is read by whoever reaches names of the site; of its edge and images, by preflight.
-SITE_SUBJECTS = frozenset({"edge", "image", "port", "promise", "secret", "trust"})
+#: What the site itself provides: secrets, logins and ports before the first role, promises are tried after the last.
+#: What a role says of trust is read by whoever reaches names of the site; of its edge and images, by preflight.
+SITE_SUBJECTS = frozenset({"edge", "image", "login", "port", "promise", "secret", "trust"})
 
 #: Whose owner comes after everybody: it tries what they promise.
 _LAST = "promise"
