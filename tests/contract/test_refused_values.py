@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Values that the roles of the front page and of remote desktops refuse, told before anything is touched.
+"""Values that roles refuse, of registries, the front page and remote desktops, told before anything is touched.
 
 Each case is a host with values of its own, so that one run of ``site_plan`` tells of all of them.
 """
@@ -15,7 +15,7 @@ import pytest
 import yaml
 from support.answers import answers_of
 
-ROLES = {"traefik": "site_hosts", "homepage": "site_hosts", "rustdesk": "site_hosts"}
+ROLES = {"docker": "site_hosts", "traefik": "site_hosts", "homepage": "site_hosts", "rustdesk": "site_hosts"}
 ENTRY = {"name": "Wiki", "href": "https://wiki.lab.eu"}
 PORT = "Cannot run RustDesk on port {}: "
 OUT_OF_REACH = (
@@ -23,6 +23,13 @@ OUT_OF_REACH = (
     "65532, such as 21116."
 )
 TAKEN = "it takes the ports below and above it too, and site_ports has one of these; choose another rustdesk_port."
+
+REGISTRY = {"host": "registry.lab.eu", "username": "deploy"}
+NO_REFERENCE = (
+    "Cannot log in to registries: a password in docker_registries is missing or no reference to a secret, so that "
+    "everybody who reads the inventory would have it; give it to site_secrets as 'value', and write "
+    "'@@secret:NAME@@' here."
+)
 
 #: Case to values and what is said of them.
 CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
@@ -55,6 +62,13 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "port-of-root": ({"rustdesk_port": 1024}, [PORT.format(1024) + OUT_OF_REACH]),
     "port-too-high": ({"rustdesk_port": 65533}, [PORT.format(65533) + OUT_OF_REACH]),
+    "logins": (
+        {"docker_registries": [{**REGISTRY, "password": "@@secret:word@@"}, {**REGISTRY, "state": "absent"}]}, [],
+    ),
+    "login-without-a-password": ({"docker_registries": [REGISTRY]}, [NO_REFERENCE]),
+    "login-with-a-password-for-all-to-read": (
+        {"docker_registries": [{**REGISTRY, "password": "word", "state": "present"}]}, [NO_REFERENCE],
+    ),
     "port-beside-the-edges": ({"rustdesk_port": 8098}, [PORT.format(8098) + TAKEN]),
 }  # fmt: skip
 
