@@ -19,12 +19,16 @@ from typing import Any
 
 import docker
 import pytest
+import yaml
 from support.applied import AppliedProject, sleeper
 from support.arguments import ArgumentWatch
 from support.modules import ModuleResult, run_by_ansible, run_module
 from support.registry import run_registry, set_users
 from support.site import Site, new_prefix
+from support.whole_site import WholeSite
 
+#: Of a site that publishes nothing.
+PORTS = {"http": 18180, "https": 18543, "postgres": 15532, "edge_api": 18199}
 USER, PASSWORD, NEXT = "deploy", 'Rq8$vN/"k+3 =wT', "t0tally-Other_word"
 
 
@@ -223,3 +227,44 @@ def test_the_end_of_a_site_leaves_a_login_with_another_password(team: Team) -> N
     team.keep(NEXT)
     assert actions(team.log_in(state="absent")) == []
     assert team.host in team.config.read_text(encoding="utf-8")
+
+
+ROLE = {
+    "meta/needs.yml": {"needs": {"login": "{{ docker_registries }}"}},
+    "tasks/main.yml": [
+        {
+            "name": "Apply the project",
+            "modelyard.platform.compose_project": {
+                "name": "{{ site_prefix }}-tool", "directory": "{{ site_directory }}", "state": "{{ site_state }}",
+                "secret_store": "{{ site_secret_store }}", "layers": [{"services": {"web": "{{ tool_service }}"}}],
+            },
+        }
+    ],
+}  # fmt: skip
+
+
+def test_a_site_logs_in_before_anything_is_pulled_and_out_at_its_end(
+    engine: docker.DockerClient, registry: Registry, team: Team, tmp_path: Path
+) -> None:
+    for name, content in ROLE.items():
+        path = tmp_path / "roles/tool" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    settings = {**team.environment, "ANSIBLE_ROLES_PATH": str(tmp_path / "roles")}
+    site = WholeSite(engine, tmp_path, ports=PORTS, settings=settings)
+    entry = {"host": registry.host, "username": USER, "password": "@@secret:registry_password@@"}
+    site.write_inventory(
+        site_roles={"tool": "clients"}, tool_service=sleeper(registry.image), docker_registries=[entry],
+        site_secrets=[{"name": "registry_password", "kind": "token", "value": PASSWORD}],
+    )  # fmt: skip
+    try:
+        told = site.up("--check", "--diff")
+        assert "site: Log in to the registries that roles name" in told.changed
+        assert not team.config.exists()
+        done = site.up("-vvv")
+        assert list(done.changed)[-2:] == ["site: Log in to the registries that roles name", "tool: Apply the project"]
+        assert not [value for value in spellings(PASSWORD) if value in told.output + done.output]
+        assert dict(site.up().changed) == {}
+    finally:
+        site.destroy()
+    assert registry.host not in team.config.read_text(encoding="utf-8")
