@@ -1,6 +1,6 @@
 # The gates. Each sets up what it needs and does nothing twice; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup engine lint unit contract check sanity integration e2e test test-long bench docs build galaxy-importer publish actionlint molecule molecule-scenarios host-command site-venv up down destroy clean
+.PHONY: help setup engine lint unit contract check sanity integration e2e test test-long bench docs build galaxy-importer publish actionlint molecule molecule-proof molecule-scenarios host-command site-venv up down destroy clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON_BIN := build/venv/bin
@@ -89,6 +89,10 @@ molecule-scenarios: ## the Molecule scenarios of this tree as a JSON list
 molecule: setup engine ## all of them, each role on Debian 12 and 13, from hosts to their end; one: SCENARIO=default
 	@tools/setup-venv molecule
 	tools/molecule $(SCENARIO)
+
+molecule-proof: setup engine ## that each fails without its role's main task, as a table; some: SCENARIO="postgres mlflow"
+	@tools/setup-venv molecule
+	python tools/prove_molecule.py $(SCENARIO)
 
 host-command: setup ## the command for hosts, from the modules' own code: build/modelyard
 	python tools/build_host_command.py
