@@ -26,8 +26,8 @@ CAPABILITIES = (
 )  # fmt: skip
 UNCONFINED = ("seccomp=unconfined", "apparmor=unconfined", "systempaths=unconfined")
 MTU = 1400
-MODULE = "ansible_collections.modelyard.platform.plugins.modules.docker_host"
-RUN = f"cd / && PYTHONPATH=/collection PYTHONDONTWRITEBYTECODE=1 python3 -m {MODULE}"
+MODULES = "ansible_collections.modelyard.platform.plugins.modules"
+RUN = f"cd / && PYTHONPATH=/collection PYTHONDONTWRITEBYTECODE=1 python3 -m {MODULES}"
 
 
 class BareHost:
@@ -43,9 +43,13 @@ class BareHost:
         return done.stdout.decode()
 
     def docker_host(self, *, check: bool = False, **params: Any) -> dict[str, Any]:
-        """Run the module, and return its answer, a refusal too."""
+        """Run the module, and return its answer."""
+        return self.module("docker_host", check=check, **params)
+
+    def module(self, name: str, *, check: bool = False, **params: Any) -> dict[str, Any]:
+        """Run a module, and return its answer."""
         sent = {"ANSIBLE_MODULE_ARGS": {**params, "_ansible_check_mode": check, "_ansible_diff": True}}
-        answer = self.run("sh", "-c", f"{RUN} || true", stdin=json.dumps(sent).encode())
+        answer = self.run("sh", "-c", f"{RUN}.{name} || true", stdin=json.dumps(sent).encode())
         result: dict[str, Any] = json.loads(answer.strip().splitlines()[-1])
         assert not result.get("failed"), result["msg"]
         return result
@@ -183,3 +187,16 @@ def test_without_live_restore_a_restart_is_reported_and_not_done(foreign: str, h
     assert host.daemon_pid() == daemon
     assert host.state_of(foreign) == before
     host.docker_host(daemon_options={"live-restore": True})
+
+
+def test_published_ports_are_guarded_without_systemd(first: object, host: BareHost) -> None:
+    wanted = {"prefix": "shop", "directory": "/opt/shop"}
+    before = sorted(host.run("iptables", "-S").splitlines())
+    done = host.module("published_ports", ports=[{"number": 443}], **wanted)
+    assert actions(done) == ["script", "rules", "rules"]
+    assert "-A DOCKER-USER -j SITE-shop\n" in host.run("iptables", "-S", "DOCKER-USER")
+    # Whoever starts the engine runs it before.
+    host.run("sh", "-c", "iptables -F SITE-shop && /opt/shop/firewall/apply")
+    assert actions(host.module("published_ports", ports=[{"number": 443}], **wanted)) == []
+    assert {step["action"] for step in host.module("published_ports", state="absent", **wanted)["plan"]} == {"remove"}
+    assert sorted(host.run("iptables", "-S").splitlines()) == before

@@ -73,6 +73,8 @@ def render_unit(prefix: str, directory: str) -> str:
     return f"""[Unit]
 Description=Who may reach the published ports of the site {prefix}
 RequiresMountsFor={directory}
+# It is gone with the site's folder.
+ConditionPathExists={script_path(directory)}
 Before={ENGINE_UNIT}
 PartOf={ENGINE_UNIT}
 # These may throw away what they do not know.

@@ -136,6 +136,10 @@ def refuse_other_backend(host: SeenHost) -> None:
 
     :raises PlatformError: they are elsewhere, or it makes none: our rules would keep nobody out.
     """
+    if 4 not in host.rules:
+        raise PlatformError(
+            "Cannot guard published ports: there is no program 'iptables'; install it (apt-get install iptables)."
+        )
     if not host.leads(4, "FORWARD", HOOK):
         raise PlatformError(
             f"Cannot guard published ports: the engine has no rule in iptables that leads from FORWARD to {HOOK}, so "

@@ -151,6 +151,14 @@ def test_an_engine_whose_rules_are_elsewhere_is_refused() -> None:
     )
 
 
+def test_a_host_without_iptables_is_refused() -> None:
+    with pytest.raises(PlatformError) as caught:
+        refuse_other_backend(SeenHost())
+    assert str(caught.value) == (
+        "Cannot guard published ports: there is no program 'iptables'; install it (apt-get install iptables)."
+    )
+
+
 class RecordedEngine:
     """What an engine answers."""
 
