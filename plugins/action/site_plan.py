@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from ansible import constants
@@ -28,8 +29,14 @@ from ansible_collections.modelyard.platform.plugins.module_utils._site.needs imp
     find_problems,
     needs_from,
     parse_needs,
-    place_of,
     refusals_from,
+)
+from ansible_collections.modelyard.platform.plugins.module_utils._site.places import (
+    find_followers,
+    find_placement_problems,
+    find_places,
+    find_transfers,
+    place_of,
 )
 
 _OWN_ROLES = os.path.realpath(os.path.join(os.path.dirname(__file__), "../../roles"))
@@ -47,36 +54,39 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
+        self._known_defaults: dict[str, dict[str, Any]] = {}
         try:
             _validated, given = self.validate_argument_spec({"roles": {"type": "dict", "required": True}})
             roles, problems = self._read_roles(given["roles"], variables)
+            private = self._values_of_hosts("site_private_address", variables)
             problems += self._refused_names(variables, roles) + find_problems(roles)
+            problems += find_placement_problems(roles, private)
             problems += refuse_groups(_tagged(variables), set(given["roles"].values()) - {"all"})
-            if unreachable := refuse_addresses(self._addresses(variables)):
+            named = {host: host for host in variables["groups"]["all"]}
+            if unreachable := refuse_addresses(named | self._values_of_hosts("ansible_host", variables)):
                 # Such a host can be asked nothing, so that what is known already is told here.
                 raise PlatformError("\n".join([*unreachable, *problems]))
             order = derive_order(roles)
         except PlatformError as error:
             return {**result, "failed": True, "msg": str(error)}
-        needs: dict[str, list[dict[str, Any]]] = {}
-        for need in (need for role in roles for need in role.needs):
-            told = {"role": need.role, "host": need.host, "at": place_of(need, roles), "data": need.data}
-            needs.setdefault(need.subject, []).append(told)
         return {
             **result,
             "changed": False,
             "order": order,
-            "needs": needs,
-            "role_hosts": {role.name: list(role.hosts) for role in roles},
+            "needs": _told(roles),
+            "role_hosts": {role.name: [*role.hosts, *role.followers] for role in roles},
+            "transfers": [asdict(transfer) for transfer in find_transfers(roles)],
+            "places": find_places(roles, variables["groups"]["all"], private),
             "problems": problems,
         }
 
-    def _addresses(self, variables: Mapping[str, Any]) -> dict[str, Any]:
-        """Return where SSH finds each host of the inventory."""
+    def _values_of_hosts(self, name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """Return host to what it has in a variable; those that have it not are left out."""
         known = {host: variables["hostvars"].raw_get(host) for host in variables["groups"]["all"]}
         return {
-            host: self._templar.copy_with_new_env(available_variables=own).template(own.get("ansible_host", host))
+            host: self._templar.copy_with_new_env(available_variables=own).template(own[name])
             for host, own in known.items()
+            if name in own
         }
 
     def _refused_names(self, variables: Mapping[str, Any], roles: Sequence[SiteRole]) -> list[str]:
@@ -94,8 +104,8 @@ class ActionModule(ActionBase):
         ]
 
     def _read_roles(self, enabled: Mapping[str, str], variables: Mapping[str, Any]) -> tuple[list[SiteRole], list[str]]:
+        """Return the roles that some host has, and what is wrong with their values."""
         roles, problems = [], []
-        of_site = self._defaults(os.path.join(_OWN_ROLES, _SITE_ROLE))
         for name, group in enabled.items():
             hosts = list(variables["groups"].get(group, ())) if group != "all" else list(variables["groups"]["all"])
             if not hosts:
@@ -103,18 +113,40 @@ class ActionModule(ActionBase):
             folder = _find_role(name, str(variables.get("playbook_dir", "")))
             declared = parse_needs(self._read(folder, "meta/needs.yml"), name)
             needs: list[Need] = []
-            defaults = self._defaults(folder)
             for host in hosts:
-                templar = self._templar_for({**of_site, **defaults}, host, variables)
+                templar = self._templar_for(folder, host, variables)
                 # Of values of the wrong form nobody can tell whether they fit each other.
                 problems += [f"{host}: {text}" for text in self._refused_options(folder, templar)] or refusals_from(
                     declared, templar.template, host=host
                 )
-                for subject, data in declared.needs.items():
-                    needs += needs_from(subject, templar.template(data), role=name, host=host)
-                needs += self._images(defaults, templar, role=name, host=host)
-            roles.append(SiteRole(name, hosts, declared.owns, needs))
-        return roles, list(dict.fromkeys(problems))
+                needs += self._needs(declared.needs, templar, role=name, host=host, folder=folder)
+            roles.append(SiteRole(name, hosts, declared.owns, needs, declared.follows))
+        return [self._with_followers(role, roles, variables) for role in roles], list(dict.fromkeys(problems))
+
+    def _with_followers(self, role: SiteRole, roles: Sequence[SiteRole], variables: Mapping[str, Any]) -> SiteRole:
+        """Return a role with the hosts that it follows to, and with what it needs there."""
+        followers = find_followers(roles, role.follows, role.hosts)
+        if not followers:
+            return role
+        folder = _find_role(role.name, str(variables.get("playbook_dir", "")))
+        declared = parse_needs(self._read(folder, "meta/needs.yml"), role.name).follower_needs
+        needs = list(role.needs)
+        for host in followers:
+            of_host = [need for one in roles for need in one.needs if need.host == host]
+            followed = [need.data for need in of_host if need.subject in role.follows]
+            more = {"site_leader": role.hosts[0], "site_followed": followed}
+            templar = self._templar_for(folder, host, variables, more)
+            needs += self._needs(declared, templar, role=role.name, host=host, folder=folder)
+        return replace(role, needs=needs, followers=followers)
+
+    def _needs(
+        self, declared: Mapping[str, Any], templar: Any, *, role: str, host: str, folder: str
+    ) -> list[Need]:  # fmt: skip
+        """Return what a role needs on a host, its images among that."""
+        needs: list[Need] = []
+        for subject, data in declared.items():
+            needs += needs_from(subject, templar.template(data), role=role, host=host)
+        return needs + self._images(self._defaults(folder), templar, role=role, host=host)
 
     def _images(self, defaults: Mapping[str, Any], templar: Any, *, role: str, host: str) -> list[Need]:
         """Return the images that the role's options name, where images are pulled and not built on the host."""
@@ -124,13 +156,18 @@ class ActionModule(ActionBase):
         options = [name for name in defaults if name.endswith("_image") and not name.startswith("_")]
         return [Need("image", role, host, {"option": name, "image": templar.template(known[name])}) for name in options]
 
-    def _templar_for(self, defaults: Mapping[str, Any], host: str, variables: Mapping[str, Any]) -> Any:
+    def _templar_for(
+        self, folder: str, host: str, variables: Mapping[str, Any], more: Mapping[str, Any] | None = None
+    ) -> Any:
         """Return a templar that knows the role's defaults and the host's variables, as the role itself will."""
-        known = {**defaults, **variables["hostvars"].raw_get(host)}
+        of_site = self._defaults(os.path.join(_OWN_ROLES, _SITE_ROLE))
+        known = {**of_site, **self._defaults(folder), **variables["hostvars"].raw_get(host), **(more or {})}
         return self._templar.copy_with_new_env(available_variables=known)
 
     def _defaults(self, folder: str) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        if folder in self._known_defaults:
+            return self._known_defaults[folder]
+        found: dict[str, Any] = self._known_defaults.setdefault(folder, {})
         path = os.path.join(folder, "defaults/main")
         names = sorted(os.listdir(path)) if os.path.isdir(path) else []
         for name in [f"main/{name}" for name in names] or ["main.yml"]:
@@ -149,6 +186,17 @@ class ActionModule(ActionBase):
     def _read(self, folder: str, name: str) -> Any:
         path = os.path.join(folder, name)
         return self._loader.load_from_file(path, trusted_as_template=True) if os.path.exists(path) else None
+
+
+def _told(roles: Sequence[SiteRole]) -> dict[str, list[dict[str, Any]]]:
+    """Return subject to needs, as roles read them."""
+    needs: dict[str, list[dict[str, Any]]] = {}
+    for need in (need for role in roles for need in role.needs):
+        # What these say is in 'at' already.
+        data = {key: value for key, value in need.data.items() if key not in ("on", "on_edge")}
+        told = {"role": need.role, "host": need.host, "at": place_of(need, roles), "data": data}
+        needs.setdefault(need.subject, []).append(told)
+    return needs
 
 
 def _tagged(variables: Mapping[str, Any]) -> dict[str, Sequence[object]]:

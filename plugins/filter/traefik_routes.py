@@ -78,6 +78,14 @@ options:
         type: str
         choices: [http, https]
         default: http
+      authority:
+        description:
+          - File, where Traefik sees it, of who signs for the service, if no public authority does.
+          - With it, a service of V(postgres) is spoken to by TLS, as another edge understands it.
+        type: str
+      server_name:
+        description: Name in the service's certificate, where it is not O(routes[].service) itself.
+        type: str
       path:
         description: >-
           What the path of a request must begin with, such as V(/api); the service gets it whole. Routes may share a

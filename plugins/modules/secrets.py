@@ -139,7 +139,8 @@ options:
   seal_for:
     description:
       - RV(host_key) of another host. The declared secrets are returned in RV(sealed), readable by that host alone.
-        Each sealing gives another text for the same secret.
+        Each sealing gives another text for the same secret. Of an V(x509_ca) the other host gets the certificate, never
+        the private key.
     type: str
   sealed:
     description: What a task with O(seal_for) returned on the host that owns the secrets, as a list of its texts.
@@ -260,6 +261,9 @@ secrets:
     version:
       description: Number of its current version.
       type: int
+    held_as:
+      description: What RV(held) says on a host that has this version; empty in check mode for what would be made.
+      type: str
     public:
       description:
         - Parts that anybody may know (public keys, fingerprints, certificates). Empty for texts, and in check mode for
@@ -286,6 +290,11 @@ received:
   returned: success
   type: list
   elements: str
+held:
+  description: Names of all secrets here that other hosts keep, with the version that is here.
+  returned: success
+  type: dict
+  sample: {postgres_password: 1 of 1789000000}
 imported:
   description: Names of the imported secrets that were new to this host.
   returned: success

@@ -65,6 +65,18 @@ role_hosts:
   description: Role to its hosts.
   returned: success
   type: dict
+places:
+  description: >-
+    Host to what its roles have to know of the others, C(is_inner) (it has an inner edge), C(edge) (the host of the
+    edge), C(routed) (hosts whose routes it serves), C(admitted) (role to the ranges from which other hosts reach it),
+    C(addresses) (private addresses of all hosts).
+  returned: success
+  type: dict
+transfers:
+  description: Secrets that host C(home) makes and host C(to) uses, by C(name).
+  returned: success
+  type: list
+  elements: dict
 problems:
   description: What must be mended before anything is touched, a sentence each.
   returned: success

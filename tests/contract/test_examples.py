@@ -85,6 +85,7 @@ def hub(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     given = yaml.safe_load((ROOT / HUB / "group_vars/all.yml").read_text(encoding="utf-8"))
     values = {
         **given, "site_images": request.param, "site_needs": plan["needs"], "site_role_hosts": plan["role_hosts"],
+        "site_place": plan["places"]["hub"],
         "inventory_hostname": "hub",
     }  # fmt: skip
     roles = {role for role, *_rest in HUB_SERVICES.values()}

@@ -21,7 +21,7 @@ from support.tree import ROOT
 
 ROLES = {path.name: path for path in sorted((ROOT / "roles").iterdir()) if path.is_dir()}
 #: Public variables of a role; everything else goes through its overrides.
-MOST_VARIABLES = 15
+MOST_VARIABLES = 16
 each_role = pytest.mark.parametrize("name", ROLES)
 
 

@@ -12,6 +12,8 @@ a host gets too, read from this machine when the host starts. Nothing of it is i
 from __future__ import annotations
 
 import contextlib
+import json
+import random
 import shlex
 import subprocess
 import time
@@ -127,11 +129,13 @@ class Host:
 
     def address(self) -> str:
         """Return the host's address on this machine; it may be another one after a restart."""
-        shown = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
         done = subprocess.run(
-            ["docker", "inspect", "--format", shown, self.name], check=True, capture_output=True, text=True
+            ["docker", "inspect", "--format", "{{json .NetworkSettings.Networks}}", self.name],
+            check=True, capture_output=True, text=True,
         )  # fmt: skip
-        return done.stdout.strip()
+        networks = json.loads(done.stdout)
+        # The first one is its own; others join hosts to each other.
+        return str(networks.get(self.name, next(iter(networks.values())))["IPAddress"])
 
     def wait_well(self, *, timeout_seconds: float = 120) -> None:
         """Wait until the site's own command says that all is well.
@@ -189,6 +193,32 @@ def running_host(release: str, *, name: str = "") -> Iterator[Host]:
         yield host
     finally:
         remove(host.name)
+
+
+@contextlib.contextmanager
+def private_network(*hosts: Host) -> Iterator[dict[str, str]]:
+    """Join hosts by a network of their own, as a provider's private one; yield their addresses there, which stay.
+
+    This machine is in it too, as one that none of the hosts has invited.
+    """
+    name = f"{new_prefix()}-private"
+    subnet = f"10.{random.randint(200, 250)}.{random.randint(0, 255)}"
+    mtu = f"com.docker.network.driver.mtu={_default_mtu()}"
+    made = ["docker", "network", "create", "--opt", mtu, "--subnet", f"{subnet}.0/24", name]
+    subprocess.run(made, check=True, capture_output=True)
+    addresses = {host.name: f"{subnet}.{number}" for number, host in enumerate(hosts, start=10)}
+    try:
+        for host, address in addresses.items():
+            subprocess.run(
+                ["docker", "network", "connect", "--ip", address, name, host], check=True, capture_output=True
+            )  # fmt: skip
+        yield addresses
+    finally:
+        for host in addresses:
+            subprocess.run(
+                ["docker", "network", "disconnect", "--force", name, host], check=False, capture_output=True
+            )  # fmt: skip
+        subprocess.run(["docker", "network", "rm", name], check=False, capture_output=True)
 
 
 def start(host: Host) -> None:

@@ -72,8 +72,10 @@ def _render(role: str, variables: Mapping[str, Any]) -> Any:
     folder = ROOT / "roles" / role
     known = {**_read(ROOT / "roles/site", "defaults"), **_read(folder, "defaults"), **_read(folder, "vars")}
     # Where lookups of a role's own task would look for files.
+    alone = {"is_inner": False, "edge": "localhost", "routed": ["localhost"], "admitted": {}, "addresses": {}}
     known |= {
-        "site_needs": {}, "inventory_hostname": "localhost", "ansible_search_path": [str(folder)], **variables,
+        "site_needs": {}, "site_place": alone,
+        "inventory_hostname": "localhost", "ansible_search_path": [str(folder)], **variables,
     }  # fmt: skip
     # The files that the first one imports have their turn after it.
     paths = sorted(folder.glob("tasks/*.yml"), key=lambda path: (path.name != "main.yml", path.name))

@@ -26,7 +26,7 @@ INTERNAL_SUFFIX = "@internal"
 
 _KEYS = (
     "name", "hosts", "service", "port", "kind", "auth", "buffering_bytes", "headers", "rate", "middlewares",
-    "allowed_ranges", "scheme", "path",
+    "allowed_ranges", "scheme", "path", "authority", "server_name",
 )  # fmt: skip
 # What only means something in HTTP.
 _HTTP_KEYS = ("auth", "buffering_bytes", "headers", "rate", "middlewares", "scheme", "path")
@@ -34,7 +34,8 @@ _RATE_KEYS = ("average", "burst")
 
 # No quote, backtick or parenthesis can get from these into a rule or a URL.
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_SERVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*|[a-z]+@internal")
+_SERVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*|[a-z]+@internal|[0-9a-fA-F]*:[0-9a-fA-F:.]+")
+_FILE = re.compile(r"(?:/[A-Za-z0-9._-]+)+")
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 _MIDDLEWARE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(?:@[a-z]+)?")
 # RFC 1123: labels of up to 63 characters, 253 in all.
@@ -72,6 +73,11 @@ class Route:
     scheme: Scheme = "http"
     #: What the request's path begins with, and is passed on; empty for every path.
     path: str = ""
+    #: File of whoever signs for the service, where the edge reaches it by TLS and no public authority does; also of
+    #: PostgreSQL, to which the edge then speaks TLS.
+    authority: str = ""
+    #: Name in the service's certificate; empty for that of the service.
+    server_name: str = ""
 
 
 def parse_routes(declared: object) -> tuple[Route, ...]:
@@ -121,6 +127,8 @@ def _parse_route(entry: object, number: int) -> Route:
         allowed_ranges=_parse_ranges(reader),
         scheme=cast(Scheme, reader.choice("scheme", ("http", "https"))),
         path=reader.text("path", _PATH, "the beginning of a path, such as '/api'") if reader.has("path") else "",
+        authority=reader.text("authority", _FILE, "the path of a file") if reader.has("authority") else "",
+        server_name=reader.text("server_name", _HOST, "a DNS name") if reader.has("server_name") else "",
     )
 
 

@@ -35,7 +35,7 @@ def render_routes(routes: Iterable[Route]) -> Section:
     Source: Traefik 3.7's manual, "Dynamic configuration with files".
     """
     http: dict[str, Section] = {"routers": {}, "services": {}, "middlewares": {}, "serversTransports": {}}
-    tcp: dict[str, Section] = {"routers": {}, "services": {}, "middlewares": {}}
+    tcp: dict[str, Section] = {"routers": {}, "services": {}, "middlewares": {}, "serversTransports": {}}
     for route in routes:
         if route.kind == "http":
             _add_http(http, route)
@@ -60,12 +60,21 @@ def _add_http(http: dict[str, Section], route: Route) -> None:
     }
     if route.service.endswith(INTERNAL_SUFFIX):
         return
-    balancer: Section = {"servers": [{"url": f"{route.scheme}://{route.service}:{route.port}"}]}
+    balancer: Section = {"servers": [{"url": f"{route.scheme}://{_address(route)}"}]}
     if route.scheme == "https":
-        # The URL will name a container; what a certificate names is the service.
-        http["serversTransports"][route.name] = {"serverName": route.service}
+        http["serversTransports"][route.name] = _verification(route)
         balancer["serversTransport"] = route.name
     http["services"][route.name] = {"loadBalancer": balancer}
+
+
+def _address(route: Route) -> str:
+    return f"[{route.service}]:{route.port}" if ":" in route.service else f"{route.service}:{route.port}"
+
+
+def _verification(route: Route) -> Section:
+    """Return how the service's certificate is tried: the URL will name a container, the certificate the service."""
+    trusted = {"rootCAs": [route.authority]} if route.authority else {}
+    return {"serverName": route.server_name or route.service, **trusted}
 
 
 def _own_middlewares(route: Route) -> Section:
@@ -106,7 +115,13 @@ def _add_postgres(tcp: dict[str, Section], route: Route) -> None:
         "middlewares": [ranges],
         "tls": {"options": POSTGRES_TLS_OPTIONS},
     }
-    tcp["services"][route.name] = {"loadBalancer": {"servers": [{"address": f"{route.service}:{route.port}"}]}}
+    balancer: Section = {"servers": [{"address": _address(route)}]}
+    if route.authority:
+        # PostgreSQL's own way to TLS is not spoken to the service: it is another edge, which takes TLS at once too.
+        balancer["servers"][0]["tls"] = True
+        tcp["serversTransports"][route.name] = {"tls": _verification(route)}
+        balancer["serversTransport"] = route.name
+    tcp["services"][route.name] = {"loadBalancer": balancer}
 
 
 def _http_rule(route: Route) -> str:

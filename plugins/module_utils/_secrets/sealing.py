@@ -25,6 +25,7 @@ from .store_change import render_version
 #: Names the construction; another one gets another prefix, and older code refuses it by name.
 PREFIX = "modelyard-sealed-1:"
 
+_AUTHORITY = "x509_ca"
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
 
@@ -54,6 +55,8 @@ def make_host_key() -> HostKey:
 def seal(store: SecretStore, name: str, *, recipient: str) -> str:
     """Return the current version of a secret as one line that only the host with key ``recipient`` can open.
 
+    Of an authority its certificate alone: no other host can sign in its name.
+
     :raises PlatformError: there is no such secret, or ``recipient`` is no host key.
     """
     require_cryptography(f"seal secret '{name}'")
@@ -61,7 +64,10 @@ def seal(store: SecretStore, name: str, *, recipient: str) -> str:
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
     number = store.current_version(name)
-    content = {"kind": store.secret(name).kind, "version": render_version(store.version(name))}
+    kind, version = store.secret(name).kind, store.version(name)
+    if kind == _AUTHORITY:
+        version = replace(version, main="certificate", secret={})
+    content = {"kind": kind, "version": render_version(version)}
     sender = X25519PrivateKey.generate()
     sender_public = sender.public_key().public_bytes(form.Encoding.Raw, form.PublicFormat.Raw)
     recipient_raw = _decode_recipient(recipient)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .declaration import Declaration
 from .plan import Step, plan_removal, plan_secrets
-from .store import SecretStore
+from .store import SecretStore, Version
 
 if TYPE_CHECKING:
     from .transfer import EncryptedFile
@@ -206,6 +206,11 @@ def result_of(outcome: Outcome) -> dict[str, Any]:
             if step.changes
         ],
         "received": list(outcome.received),
+        "held": {
+            name: _name_of_version(secret.current, secret.versions[secret.current])
+            for name, secret in outcome.after.secrets.items()
+            if secret.versions[secret.current].origin == "sealed"
+        },
         "imported": list(outcome.imported),
         "exported": outcome.exported,
     }
@@ -219,7 +224,17 @@ def result_of(outcome: Outcome) -> dict[str, Any]:
 def _visible(outcome: Outcome, name: str, kind: str, number: int) -> dict[str, Any]:
     secret = outcome.after.secrets.get(name)
     version = secret.versions.get(number) if secret is not None else None
-    return {"kind": kind, "version": number, "public": dict(version.public) if version is not None else {}}
+    return {
+        "kind": kind,
+        "version": number,
+        "held_as": _name_of_version(number, version) if version is not None else "",
+        "public": dict(version.public) if version is not None else {},
+    }
+
+
+def _name_of_version(number: int, version: Version) -> str:
+    """Return what tells a version from those of all stores: a store that was lost begins to count anew."""
+    return f"{number} of {version.created}"
 
 
 def diff_of(outcome: Outcome) -> dict[str, dict[str, Any]]:

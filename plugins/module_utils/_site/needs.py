@@ -14,10 +14,12 @@ from .._errors import PlatformError
 
 #: What the site itself provides: secrets, logins and ports before the first role, promises are tried after the last.
 #: What a role says of trust is read by whoever reaches names of the site; of its edge and images, by preflight.
-SITE_SUBJECTS = frozenset({"edge", "image", "login", "port", "promise", "secret", "trust"})
+SITE_SUBJECTS = frozenset({"edge", "image", "inner", "login", "port", "promise", "secret", "trust"})
 
 #: Whose owner comes after everybody: it tries what they promise.
-_LAST = "promise"
+LAST = "promise"
+
+_KEYS = frozenset({"follows", "needs", "owns", "refuses"})
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,18 @@ class Need:
 
 @dataclass(frozen=True)
 class SiteRole:
-    """A role that is enabled on at least one host. ``owns``: the subjects that it provides."""
+    """A role that is enabled on at least one host. ``owns``: the subjects that it provides.
+
+    ``follows``: subjects that it serves on the very hosts that need them; ``followers`` are those of them that are not
+    in its group.
+    """
 
     name: str
     hosts: Sequence[str]
     owns: frozenset[str] = frozenset()
     needs: Sequence[Need] = field(default=())
+    follows: frozenset[str] = frozenset()
+    followers: Sequence[str] = ()
 
     @property
     def subjects(self) -> frozenset[str]:
@@ -48,12 +56,16 @@ class SiteRole:
 class DeclaredNeeds:
     """What ``meta/needs.yml`` of a role says, not templated.
 
-    ``refuses``: values that cannot work together, each with ``when`` and ``because``.
+    ``refuses``: values that cannot work together, each with ``when`` and ``because``. ``follows`` and
+    ``follower_needs``: the subjects for which the role goes to hosts that are not in its group, and what it needs there
+    in the place of ``needs``.
     """
 
     owns: frozenset[str] = frozenset()
     needs: Mapping[str, Any] = field(default_factory=dict)
     refuses: Sequence[Mapping[str, Any]] = ()
+    follows: frozenset[str] = frozenset()
+    follower_needs: Mapping[str, Any] = field(default_factory=dict)
 
 
 def parse_needs(found: object, role: str) -> DeclaredNeeds:
@@ -63,21 +75,37 @@ def parse_needs(found: object, role: str) -> DeclaredNeeds:
     """
     content = found if found is not None else {}
     doing = f"Cannot read the needs of role {role!r}"
-    if not isinstance(content, Mapping) or (unknown := set(content) - {"owns", "needs", "refuses"}):
+    if not isinstance(content, Mapping) or (unknown := set(content) - _KEYS):
         said = ", ".join(sorted(map(str, unknown))) if isinstance(content, Mapping) else type(content).__name__
-        raise PlatformError(f"{doing}: found {said}; known are 'owns', 'needs' and 'refuses'.")
+        raise PlatformError(f"{doing}: found {said}; known are {', '.join(map(repr, sorted(_KEYS)))}.")
     owns, needs, refuses = content.get("owns") or [], content.get("needs") or {}, content.get("refuses") or []
+    follows = content.get("follows") or {}
     if not isinstance(owns, list) or not isinstance(needs, Mapping):
         raise PlatformError(f"{doing}: 'owns' is a list of subjects, 'needs' maps subjects to lists.")
     if not isinstance(refuses, list) or not all(_is_refusal(entry) for entry in refuses):
         raise PlatformError(f"{doing}: 'refuses' is a list of mappings, each with 'when' and 'because'.")
+    if follows and not _is_following(follows):
+        raise PlatformError(f"{doing}: 'follows' is a mapping of 'subjects', a list, and 'needs', a mapping.")
     return DeclaredNeeds(
-        frozenset(map(str, owns)), {str(subject): data for subject, data in needs.items()}, tuple(refuses)
+        frozenset(map(str, owns)),
+        {str(subject): data for subject, data in needs.items()},
+        tuple(refuses),
+        frozenset(map(str, follows.get("subjects", ()))),
+        {str(subject): data for subject, data in follows.get("needs", {}).items()},
     )
 
 
 def _is_refusal(entry: object) -> bool:
     return isinstance(entry, Mapping) and set(entry) == {"when", "because"}
+
+
+def _is_following(entry: object) -> bool:
+    return (
+        isinstance(entry, Mapping)
+        and set(entry) == {"subjects", "needs"}
+        and isinstance(entry["subjects"], list)
+        and isinstance(entry["needs"], Mapping)
+    )
 
 
 def refusals_from(declared: DeclaredNeeds, template: Callable[[Any], Any], *, host: str) -> list[str]:
@@ -116,30 +144,7 @@ def find_problems(roles: Sequence[SiteRole]) -> list[str]:
         for role in roles
         for subject in sorted(role.subjects - owners.keys() - SITE_SUBJECTS)
     ]
-    return problems + _apart(roles, owners)
-
-
-def _apart(roles: Sequence[SiteRole], owners: Mapping[str, Sequence[str]]) -> list[str]:
-    """Name every need whose owner is on other hosts only: nothing carries it from one to the other yet."""
-    hosts = {role.name: set(role.hosts) for role in roles}
-    found = {
-        (need.role, need.host, owners[need.subject][0])
-        for role in roles
-        for need in role.needs
-        if need.subject in owners and need.subject != _LAST and need.host not in hosts[owners[need.subject][0]]
-    }
-    return [
-        f"Cannot deploy role {role!r} on {host}: it needs role {owner!r}, which is on another host; put both on one."
-        for role, host, owner in sorted(found)
-    ]
-
-
-def place_of(need: Need, roles: Sequence[SiteRole]) -> str:
-    """Return the host whose owner serves a need: its own, where the owner is there too; empty if nobody owns it."""
-    owner = next((role for role in roles if need.subject in role.owns), None)
-    if owner is None:
-        return ""
-    return need.host if need.host in owner.hosts else owner.hosts[0]
+    return problems
 
 
 def derive_order(roles: Sequence[SiteRole]) -> list[str]:
@@ -149,10 +154,10 @@ def derive_order(roles: Sequence[SiteRole]) -> list[str]:
     """
     owners = {subject: names[0] for subject, names in _owners(roles).items()}
     waits = {
-        role.name: {owners[subject] for subject in role.subjects - {_LAST} if subject in owners} - {role.name}
+        role.name: {owners[subject] for subject in role.subjects - {LAST} if subject in owners} - {role.name}
         for role in roles
     }
-    if last := owners.get(_LAST):
+    if last := owners.get(LAST):
         waits[last] = set(waits) - {last}
     order: list[str] = []
     while len(order) < len(roles):

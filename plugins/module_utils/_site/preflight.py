@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,6 +59,22 @@ def find_taken_ports(ports: Sequence[WantedPort], listed: Sequence[Mapping[str, 
             refuse_taken_ports([wanted], project=port.project, listed=listed)
         except PlatformError as error:
             findings.append(str(error).removesuffix("publish another port.") + f"set another one in {port.option}.")
+    return findings
+
+
+def find_foreign_addresses(ports: Sequence[WantedPort]) -> list[str]:
+    """Return a sentence for each address that ports are to be bound to and that no interface of this host has."""
+    findings = []
+    for address in dict.fromkeys(port.address for port in ports if port.address):
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.bind((address, 0))
+        except OSError as error:
+            findings.append(
+                f"Cannot publish ports at {address}: {error.strerror or error}; correct site_address or "
+                "site_private_address, whichever names it, to an address of this host."
+            )
     return findings
 
 

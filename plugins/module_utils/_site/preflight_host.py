@@ -18,6 +18,7 @@ from .._run import run_program
 from .host_facts import read_facts
 from .preflight import (
     WantedPort,
+    find_foreign_addresses,
     find_missing_rights,
     find_small_disks,
     find_small_memory,
@@ -54,12 +55,14 @@ def look_at_host(params: Mapping[str, Any]) -> Seen:
     engine = Engine(socket_path_of(os.environ))
     is_deployed = bool(params["directory"]) and os.path.exists(f"{params['directory']}/releases")
     listed = list_containers(engine)
+    ports = [WantedPort(**port) for port in params["ports"]]
     edge = params["edge"] or {}
     certificates = read_certificates(find_volume(engine, edge["volume"])) if edge.get("volume") else {}
     names = _look_at_names(edge, certificates, is_deployed=is_deployed)
     return Seen(
         [
-            *find_taken_ports([WantedPort(**port) for port in params["ports"]], listed),
+            *find_foreign_addresses(ports),
+            *find_taken_ports(ports, listed),
             *find_small_disks({} if is_deployed else {path: int(mib) for path, mib in params["disk_mib"].items()}),
             *find_small_memory(params["memory_mib"]),
             *(finding.text for finding in names if finding.is_refusal),

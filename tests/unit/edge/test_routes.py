@@ -121,6 +121,26 @@ def test_an_https_service_is_verified_by_its_own_name() -> None:
     assert http["serversTransports"] == {"web": {"serverName": "app"}}
 
 
+def test_another_edge_is_verified_by_the_name_that_it_serves() -> None:
+    far = {
+        "name": "s3", "hosts": ["s3.example.org"], "service": "10.0.0.2", "port": 443, "scheme": "https",
+        "server_name": "s3.example.org", "authority": "/etc/ca.pem",
+    }  # fmt: skip
+    database = {
+        "name": "db", "kind": "postgres", "hosts": ["db.example.org"], "service": "fd00::2", "port": 5432,
+        "allowed_ranges": ["0.0.0.0/0"], "server_name": "db.example.org", "authority": "/etc/ca.pem",
+    }  # fmt: skip
+    made = traefik_routes([far, database])
+    assert made["http"]["services"]["s3"]["loadBalancer"]["servers"] == [{"url": "https://10.0.0.2:443"}]
+    assert made["http"]["serversTransports"] == {"s3": {"serverName": "s3.example.org", "rootCAs": ["/etc/ca.pem"]}}
+    assert made["tcp"]["services"]["db"]["loadBalancer"] == {
+        "servers": [{"address": "[fd00::2]:5432", "tls": True}], "serversTransport": "db",
+    }  # fmt: skip
+    assert made["tcp"]["serversTransports"] == {
+        "db": {"tls": {"serverName": "db.example.org", "rootCAs": ["/etc/ca.pem"]}}
+    }
+
+
 def test_a_service_of_traefik_itself_needs_no_server() -> None:
     route = {"name": "dashboard", "hosts": ["traefik.example.org"], "service": "api@internal", "auth": "admin"}
     http = traefik_routes([route])["http"]
@@ -143,7 +163,8 @@ def test_one_host_may_be_routed_in_http_and_in_postgres() -> None:
 
 
 WEB_KEYS = (
-    "allowed_ranges, auth, buffering_bytes, headers, hosts, kind, middlewares, name, path, port, rate, scheme, service"
+    "allowed_ranges, auth, authority, buffering_bytes, headers, hosts, kind, middlewares, name, path, port, rate, "
+    "scheme, server_name, service"
 )
 HOSTS = "give DNS names in lower case, without '*', scheme and port."
 SERVICE = "give the name of a Compose service, or Traefik's own such as 'api@internal'."

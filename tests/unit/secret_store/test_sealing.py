@@ -50,6 +50,14 @@ def test_value_is_not_in_the_text() -> None:
     assert b"hunter2" not in base64.b64decode(text.rpartition(":")[2])
 
 
+def test_another_host_gets_an_authoritys_certificate_and_cannot_sign() -> None:
+    made = replace(make_version("key"), main="private", secret={"private": "key"}, public={"certificate": "text"})
+    authority = make_store(ca=replace(make_secret(made), kind="x509_ca"))
+    peer = receive(open_sealed(seal(authority, "ca", recipient=HOST_KEY.public), HOST_KEY), make_store())
+    assert peer.version("ca").part("certificate") == "text"
+    assert (peer.version("ca").secret, peer.version("ca").part("private"), peer.value("ca")) == ({}, None, "text")
+
+
 @pytest.mark.parametrize(
     "tampered",
     [

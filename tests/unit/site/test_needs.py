@@ -18,7 +18,6 @@ from ansible_collections.modelyard.platform.plugins.module_utils._site.needs imp
     find_problems,
     needs_from,
     parse_needs,
-    place_of,
     refusals_from,
 )
 
@@ -57,18 +56,6 @@ def test_order(roles: list[SiteRole], order: list[str]) -> None:
     assert find_problems(roles) == []
 
 
-OWNER = SiteRole("postgres", ["h1", "h2"], frozenset({"database"}))
-
-
-@pytest.mark.parametrize(
-    ("subject", "host", "place"),
-    [("database", "h2", "h2"), ("database", "h3", "h1"), ("secret", "h2", "")],
-    ids=["its own host, where the owner is too", "the owner's first host", "nowhere, where nobody owns it"],
-)
-def test_a_need_is_served_where_its_owner_is(subject: str, host: str, place: str) -> None:
-    assert place_of(Need(subject, "app", host, {}), [OWNER]) == place
-
-
 def test_a_circle_is_named() -> None:
     with pytest.raises(PlatformError) as failure:
         derive_order([role("a", "b", owns="a"), role("b", "a", owns="b"), role("c")])
@@ -86,20 +73,6 @@ def test_every_need_without_an_owner_is_told() -> None:
     ]  # fmt: skip
 
 
-def test_a_need_of_another_host_is_told() -> None:
-    database = SiteRole("postgres", ["h2"], frozenset({"database"}))
-    assert find_problems([database, role("mlflow", "database")]) == [
-        "Cannot deploy role 'mlflow' on h1: it needs role 'postgres', which is on another host; put both on one."
-    ]
-    both = SiteRole("postgres", ["h1", "h2"], frozenset({"database"}))
-    assert find_problems([both, role("mlflow", "database")]) == []
-
-
-def test_promises_may_be_tried_from_another_host() -> None:
-    verify = SiteRole("verify", ["h2"], frozenset({"promise"}))
-    assert find_problems([verify, role("mlflow", "promise")]) == []
-
-
 def test_a_subject_has_one_owner() -> None:
     assert find_problems([role("minio", owns="bucket"), role("rclone", owns="bucket")]) == [
         "Cannot tell who provides 'bucket': roles 'minio' and 'rclone' both do; enable one."
@@ -107,8 +80,8 @@ def test_a_subject_has_one_owner() -> None:
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
-    "a list": (["route"], "found list; known are 'owns', 'needs' and 'refuses'."),
-    "a misspelt key": ({"own": []}, "found own; known are 'owns', 'needs' and 'refuses'."),
+    "a list": (["route"], "found list; known are 'follows', 'needs', 'owns', 'refuses'."),
+    "a misspelt key": ({"own": []}, "found own; known are 'follows', 'needs', 'owns', 'refuses'."),
     "owns is a text": ({"owns": "route"}, "'owns' is a list of subjects, 'needs' maps subjects to lists."),
     "needs is a list": ({"needs": ["a"]}, "'owns' is a list of subjects, 'needs' maps subjects to lists."),
     "refuses is a mapping": (
