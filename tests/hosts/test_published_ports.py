@@ -21,7 +21,7 @@ from typing import Any
 import docker
 import pytest
 from support import images
-from support.hosts import IMAGES, RELEASES, Host, running_host
+from support.hosts import IMAGES, Host, running_host
 from support.modules import ROOT
 from support.site import new_prefix
 
@@ -129,7 +129,7 @@ class Server:
             self.host.must(WAIT.format(port=port))
 
 
-@pytest.fixture(scope="module", params=RELEASES)
+@pytest.fixture(scope="module", params=["bookworm", pytest.param("trixie", marks=pytest.mark.long)])
 def server(request: pytest.FixtureRequest, engine: docker.DockerClient) -> Iterator[Server]:
     """Yield a server with a site whose ports nobody guards yet."""
     prefix = new_prefix()

@@ -1,0 +1,57 @@
+# Copyright: modelyard.platform contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What becomes of the ports that roles and an operator declare: of preflight, of role firewall, of role verify."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from support.answers import answers_of
+from support.modules import ROOT
+
+OFFICE = ["198.51.100.0/24"]
+WEB: dict[str, Any] = {"number": 443, "address": "", "project": "site-traefik", "option": "site_ports.https"}
+DATABASE: dict[str, Any] = {**WEB, "number": "5432", "option": "site_ports.postgres", "allowed_ranges": OFFICE}
+EDGE_API: dict[str, Any] = {**WEB, "number": 8099, "address": "127.0.0.1"}
+OWN: dict[str, Any] = {"number": 9000, "protocol": "tcp", "address": "", "allowed_ranges": OFFICE}
+
+
+def need(host: str = "localhost", **data: Any) -> dict[str, Any]:
+    return {"role": "any", "host": host, "at": host, "data": data}
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Return the variables by which each role reads the ports of a host."""
+    found: dict[str, Any] = {}
+    for role in ("site", "firewall", "verify"):
+        found |= yaml.safe_load((ROOT / f"roles/{role}/vars/main.yml").read_text(encoding="utf-8"))
+    names = ("__site_ports", "__firewall_declared", "__verify_ports")
+    ports = [need(**WEB), need(**DATABASE), need(**EDGE_API), need(**OWN), need("elsewhere", **WEB)]
+    variables = {**{name: found[name] for name in names}, "site_needs": {"port": ports}}
+    tasks = [{"name": name, "ansible.builtin.debug": {"var": name}} for name in names]
+    play = {"name": "Read", "hosts": "localhost", "gather_facts": False, "vars": variables, "tasks": tasks}
+    answers = answers_of(play, tmp_path_factory.mktemp("ports"), "-i", "localhost,elsewhere,", "-c", "local")
+    return {name: answer[name] for name, (_task, answer) in zip(names, answers, strict=True)}
+
+
+def test_preflight_is_asked_whether_ports_of_projects_are_free(seen: dict[str, Any]) -> None:
+    plain = {name: value for name, value in DATABASE.items() if name != "allowed_ranges"}
+    assert seen["__site_ports"] == [WEB, plain, EDGE_API]
+
+
+def test_the_firewall_gets_all_of_them_with_their_ranges(seen: dict[str, Any]) -> None:
+    assert seen["__firewall_declared"] == [
+        {"number": 443, "protocol": "tcp", "address": ""},
+        {"number": 5432, "protocol": "tcp", "address": "", "allowed_ranges": OFFICE},
+        {"number": 8099, "protocol": "tcp", "address": "127.0.0.1"},
+        OWN,
+    ]
+
+
+def test_an_operators_own_port_is_no_broken_promise(seen: dict[str, Any]) -> None:
+    assert seen["__verify_ports"] == [443, 5432, 9000]
