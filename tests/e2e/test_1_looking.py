@@ -36,6 +36,12 @@ def test_a_second_run_changes_nothing(site: WholeSite) -> None:
     assert site.mtimes() == files
 
 
+def test_a_run_for_one_role_leaves_the_others_out(site: WholeSite) -> None:
+    only = site.up("--tags", "traefik")
+    assert only.changed == {}
+    assert [name for name in only.results if name.endswith(": Apply the project")] == ["traefik: Apply the project"]
+
+
 def test_the_printed_example_works_as_it_is(site: WholeSite) -> None:
     text = site.up().output
     begin = text.index("export MLFLOW_TRACKING_URI")

@@ -165,7 +165,10 @@ def _parse(done: subprocess.CompletedProcess[str]) -> Play:
         event = json.loads(line)
         if event.get("_event") in ("v2_runner_on_ok", "v2_runner_on_failed"):
             task = event["task"]
+            name = f"{task['path'].split('/roles/')[-1].split('/')[0]}: {task['name'].split(' : ')[-1]}"
             for host in event["hosts"].values():
-                results[f"{task['path'].split('/roles/')[-1].split('/')[0]}: {task['name'].split(' : ')[-1]}"] = host
+                # Of several hosts, one that changed something is what counts.
+                if not results.get(name, {}).get("changed"):
+                    results[name] = host
     changed = {name: found for name, found in results.items() if found.get("changed")}
     return Play(done.returncode, changed, results, done.stdout + done.stderr)
