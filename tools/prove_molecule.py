@@ -35,6 +35,7 @@ MAIN_TASKS = {
     "docker": ("docker/tasks/main.yml", "modelyard.platform.docker_host"),
     "default": ("site/tasks/main.yml", "ansible.builtin.include_role"),
     "client": ("client/tasks/main.yml", "modelyard.platform.client_trust"),
+    "firewall": ("firewall/tasks/main.yml", "modelyard.platform.published_ports"),
     "homepage": ("homepage/tasks/main.yml", "modelyard.platform.compose_project"),
     "host_command": ("host_command/tasks/main.yml", "modelyard.platform.host_command"),
     "mlflow": ("mlflow/tasks/main.yml", "modelyard.platform.compose_project"),
