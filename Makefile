@@ -1,6 +1,6 @@
 # The gates. Each sets up what it needs and does nothing twice; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup engine lint unit contract check sanity integration e2e test test-long bench docs build galaxy-importer publish actionlint molecule molecule-proof molecule-scenarios host-command site-venv up down destroy clean
+.PHONY: help setup engine lint unit unit-oldest contract check sanity integration e2e test test-long bench docs build galaxy-importer publish actionlint molecule molecule-proof molecule-scenarios host-command site-venv up down destroy clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON_BIN := build/venv/bin
@@ -40,6 +40,10 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint, shellcheck, changelog fragmen
 
 unit: setup ## unit tests: no engine, no root
 	pytest tests/unit
+
+unit-oldest: setup ## the same on Python 3.10, the oldest that a host may have (needs it)
+	@tools/setup-venv oldest
+	PYTHONPATH=build/collections build/venv-oldest/bin/python -m pytest tests/unit
 
 contract: setup ## what must be true of the tree as a whole
 	pytest tests/contract

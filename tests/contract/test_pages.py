@@ -24,6 +24,8 @@ OTHER_WORDS = {
     "postgres_tls": "a kind of promise",
     "rustdesk_key": "a kind of secret",
     "site_destroy_confirmed": "an answer to playbooks/destroy.yml",
+    "site_followed": "what the plan tells templates of needs",
+    "site_leader": "what the plan tells templates of needs",
 }
 
 

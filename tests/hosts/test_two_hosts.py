@@ -239,8 +239,7 @@ def test_a_host_that_goes_down_in_the_middle_is_named_and_the_other_one_finishes
     said = log.read_text(encoding="utf-8")
     assert "store" in said
     assert "unreachable" in said.lower()
-    rate = "docker exec modelyard-traefik-traefik-1 cat /etc/traefik/routes/modelyard-traefik.yml"
-    assert '"average": 400' in deployed.hub.must(rate)
+    assert '"average": 400' in deployed.hub.must("cat /opt/modelyard/edge/routes/modelyard-traefik.yml")
     write_inventory(deployed.hosts, deployed.private, deployed.site.folder, **changed)
     deployed.site.up()
     setting = "docker exec modelyard-postgres-db-1 psql -U postgres -Atc 'SHOW work_mem'"
