@@ -159,16 +159,17 @@ def is_running(container: Container) -> bool:
 
 def _parse(done: subprocess.CompletedProcess[str]) -> Play:
     results: dict[str, Mapping[str, Any]] = {}
-    for line in done.stdout.splitlines():
-        if not line.startswith("{"):
-            continue
-        event = json.loads(line)
+    events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    for event in events:
         if event.get("_event") in ("v2_runner_on_ok", "v2_runner_on_failed"):
             task = event["task"]
             name = f"{task['path'].split('/roles/')[-1].split('/')[0]}: {task['name'].split(' : ')[-1]}"
-            for host in event["hosts"].values():
-                # Of several hosts, one that changed something is what counts.
-                if not results.get(name, {}).get("changed"):
-                    results[name] = host
+            # Of several hosts, one that changed something is what counts.
+            known = [results[name]] if name in results else []
+            results[name] = min([*event["hosts"].values(), *known], key=_is_unchanged)
     changed = {name: found for name, found in results.items() if found.get("changed")}
     return Play(done.returncode, changed, results, done.stdout + done.stderr)
+
+
+def _is_unchanged(result: Mapping[str, Any]) -> bool:
+    return not result.get("changed")
