@@ -17,12 +17,15 @@ from support.tree import ROOT
 FOLDER = ROOT / "extensions/molecule"
 SCENARIOS = {path.parent.name: path.parent for path in sorted(FOLDER.glob("*/molecule.yml"))}
 each_scenario = pytest.mark.parametrize("name", SCENARIOS)
+#: The whole site, on a host and on several. The latter has roles alone that are proven by scenarios of their own.
+WHOLE = {"default", "two-hosts"}
+each_proven = pytest.mark.parametrize("name", sorted(SCENARIOS.keys() - {"two-hosts"}))
 #: Each takes an assertion on behaviour or more.
 FEWEST_TESTS = 5
 
 
 def names_of_tests(scenario: Path) -> list[str]:
-    tree = ast.parse((scenario / f"test_{scenario.name}.py").read_text(encoding="utf-8"))
+    tree = ast.parse((scenario / f"test_{scenario.name.replace('-', '_')}.py").read_text(encoding="utf-8"))
     return [item.name for item in tree.body if isinstance(item, ast.FunctionDef) and item.name.startswith("test_")]
 
 
@@ -34,7 +37,7 @@ def main_tasks() -> dict[str, tuple[str, str]]:
 
 
 def test_each_role_has_a_scenario_and_the_whole_site_another() -> None:
-    assert SCENARIOS.keys() - {"default"} == {path.parent.name for path in ROOT.glob("roles/*/tasks")}
+    assert SCENARIOS.keys() - WHOLE == {path.parent.name for path in ROOT.glob("roles/*/tasks")}
 
 
 @each_scenario
@@ -51,14 +54,14 @@ def test_a_scenario_changes_an_option(name: str) -> None:
     assert values.keys() - {"site_roles"}, f"{name} deploys the defaults alone"
 
 
-@each_scenario
+@each_proven
 def test_a_scenario_can_be_proven_to_notice(name: str) -> None:
     path, action = main_tasks()[name]
     tasks = yaml.safe_load((ROOT / "roles" / path).read_text(encoding="utf-8"))
     assert [task for task in tasks if action in task], f"roles/{path} has no task with {action}"
 
 
-@each_scenario
+@each_proven
 def test_the_page_says_when_it_was_proven(name: str) -> None:
     page = (ROOT / "docs/molecule.md").read_text(encoding="utf-8")
     row = re.search(
