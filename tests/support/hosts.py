@@ -127,15 +127,15 @@ class Host:
         self.put(f"{folder}/authorized_keys", public_key)
         self.must(f"chown -R admin: {folder} && chmod 700 {folder} && chmod 600 {folder}/authorized_keys")
 
-    def address(self) -> str:
-        """Return the host's address on this machine; it may be another one after a restart."""
+    def address(self, network: str = "") -> str:
+        """Return the host's address on this machine, which may be another one after a restart, or that in a network."""
         done = subprocess.run(
             ["docker", "inspect", "--format", "{{json .NetworkSettings.Networks}}", self.name],
             check=True, capture_output=True, text=True,
         )  # fmt: skip
         networks = json.loads(done.stdout)
         # The first one is its own; others join hosts to each other.
-        return str(networks.get(self.name, next(iter(networks.values())))["IPAddress"])
+        return str(networks.get(network or self.name, next(iter(networks.values())))["IPAddress"])
 
     def wait_well(self, *, timeout_seconds: float = 120) -> None:
         """Wait until the site's own command says that all is well.
@@ -202,23 +202,34 @@ def private_network(*hosts: Host) -> Iterator[dict[str, str]]:
     This machine is in it too, as one that none of the hosts has invited.
     """
     name = f"{new_prefix()}-private"
-    subnet = f"10.{random.randint(200, 250)}.{random.randint(0, 255)}"
+    try:
+        yield join(name, *hosts)
+    finally:
+        part(name, *hosts)
+
+
+def join(network: str, *hosts: Host) -> dict[str, str]:
+    """Join hosts by a network; return their addresses there, which stay; whoever calls parts them, always."""
+    # Below 10.216 there are networks that tests make inside of hosts.
+    subnet = f"10.{random.randint(216, 250)}.{random.randint(0, 255)}"
     mtu = f"com.docker.network.driver.mtu={_default_mtu()}"
-    made = ["docker", "network", "create", "--opt", mtu, "--subnet", f"{subnet}.0/24", name]
+    made = ["docker", "network", "create", "--opt", mtu, "--subnet", f"{subnet}.0/24", network]
     subprocess.run(made, check=True, capture_output=True)
     addresses = {host.name: f"{subnet}.{number}" for number, host in enumerate(hosts, start=10)}
-    try:
-        for host, address in addresses.items():
-            subprocess.run(
-                ["docker", "network", "connect", "--ip", address, name, host], check=True, capture_output=True
-            )  # fmt: skip
-        yield addresses
-    finally:
-        for host in addresses:
-            subprocess.run(
-                ["docker", "network", "disconnect", "--force", name, host], check=False, capture_output=True
-            )  # fmt: skip
-        subprocess.run(["docker", "network", "rm", name], check=False, capture_output=True)
+    for host, address in addresses.items():
+        subprocess.run(
+            ["docker", "network", "connect", "--ip", address, network, host], check=True, capture_output=True
+        )  # fmt: skip
+    return addresses
+
+
+def part(network: str, *hosts: Host) -> None:
+    """Part hosts that a network joins, and remove it; gone is fine."""
+    for host in hosts:
+        subprocess.run(
+            ["docker", "network", "disconnect", "--force", network, host.name], check=False, capture_output=True
+        )  # fmt: skip
+    subprocess.run(["docker", "network", "rm", network], check=False, capture_output=True)
 
 
 def start(host: Host) -> None:

@@ -4,9 +4,9 @@
 
 """The hosts of Molecule: made once, used by all scenarios, and there between its commands.
 
-``python -m support.molecule_hosts create``, ``images`` or ``destroy`` is what Molecule's playbooks
-call. Which hosts are
-meant, and how they are reached, is in ``build/molecule``: a checkout has hosts of its own.
+``python -m support.molecule_hosts create``, ``images`` or ``destroy`` is what Molecule's playbooks call. Which hosts
+are meant, and how they are reached, is in ``build/molecule``: a checkout has hosts of its own. A private network joins
+them.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ from support.site import new_prefix
 
 FOLDER = ROOT / "build/molecule"
 INVENTORY = FOLDER / "hosts.yml"
+#: For testinfra, which reads no option of SSH from an inventory.
+SSH_CONFIG = FOLDER / "ssh_config"
 _KEY = FOLDER / "key"
 _NAMES = FOLDER / "names.json"
-_SSH_CONFIG = FOLDER / "ssh_config"
 #: Role and prefix of the variables of each packaged image of the site.
 _PACKAGED = (("traefik", ""), ("traefik", "traefik_proxy"), ("postgres", ""), ("object_store", ""), ("mlflow", ""))
 #: Under this name a host keeps an image when the site that used it is removed, so that it is brought there once.
@@ -57,6 +58,7 @@ def create() -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(_KEY)], check=True)
     try:
         _on_all(_start)
+        hosts.join(_private_network(), *known_hosts())
     except BaseException:
         destroy()
         raise
@@ -72,26 +74,37 @@ def bring_images() -> None:
 
 def destroy() -> None:
     """Remove the hosts and all that is known of them."""
+    if known_hosts():
+        hosts.part(_private_network(), *known_hosts())
     for host in known_hosts():
         hosts.remove(host.name)
-    for path in (_NAMES, INVENTORY, _SSH_CONFIG, _KEY, _KEY.with_suffix(".pub")):
+    for path in (_NAMES, INVENTORY, SSH_CONFIG, _KEY, _KEY.with_suffix(".pub")):
         path.unlink(missing_ok=True)
 
 
 def write_inventory() -> None:
     """Write where the hosts are, and how they are logged in to."""
-    found = {host.release: {"ansible_host": host.address()} for host in known_hosts()}
+    network = _private_network()
+    found = {
+        host.release: {"ansible_host": host.address(), "site_private_address": host.address(network)}
+        for host in known_hosts()
+    }
     values = {
         "ansible_ssh_private_key_file": str(_KEY),
         "stand_in_homepage": stand_ins.HOMEPAGE.reference, "stand_in_rustdesk": stand_ins.RUSTDESK.reference,
     }  # fmt: skip
     content = {"all": {"hosts": found, "vars": values}}
     INVENTORY.write_text(yaml.safe_dump(content), encoding="utf-8")
-    # For testinfra, which reads no option of SSH from an inventory.
-    _SSH_CONFIG.write_text(
+    SSH_CONFIG.write_text(
         f"IdentityFile {_KEY}\nStrictHostKeyChecking no\nUserKnownHostsFile /dev/null\nLogLevel ERROR\n",
         encoding="utf-8",
     )
+
+
+def inventory_of(host: Host) -> dict[str, str]:
+    """Return what the inventory says of a host: where it is, and its address in the private network."""
+    found: dict[str, str] = yaml.safe_load(INVENTORY.read_text(encoding="utf-8"))["all"]["hosts"][host.release]
+    return found
 
 
 def check_address(host: Host) -> None:
@@ -99,9 +112,15 @@ def check_address(host: Host) -> None:
 
     :raises AssertionError: it is.
     """
-    known = yaml.safe_load(INVENTORY.read_text(encoding="utf-8"))["all"]["hosts"][host.release]["ansible_host"]
+    known = inventory_of(host)["ansible_host"]
     found = host.address()
     assert found == known, f"{host.release} is at {found} after a restart, and was at {known}: another host took it"
+
+
+def _private_network() -> str:
+    """Return the name of the network between the hosts, which begins as theirs do."""
+    host = known_hosts()[0]
+    return f"{host.name.removesuffix(host.release)}private"
 
 
 def _start(host: Host) -> None:
