@@ -55,6 +55,8 @@ class Server:
 
     #: Of testinfra.
     host: Any
+    #: Its name in the inventory is that of its release.
+    release: str
 
     def run(self, command: str) -> Any:
         """Run a line of a shell, and return what came of it, whatever that is."""
@@ -84,8 +86,8 @@ class Server:
         """Return a secret as an operator sees it."""
         return self.must(f"modelyard secrets show {name}")
 
-    def play(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Deploy the site of the scenario on this host once more, and return what came of it.
+    def play(self, *arguments: str, limit: str = "") -> subprocess.CompletedProcess[str]:
+        """Deploy the site of the scenario once more, on this host or where the limit says, and return what came of it.
 
         All that it wrote is in ``stdout``, on one line wherever Ansible wrapped it.
         """
@@ -93,7 +95,7 @@ class Server:
         inventories = (folder.parent / "inventory/site.yml", folder / "site.yml", molecule_hosts.INVENTORY)
         done = subprocess.run(
             [str(Path(sys.prefix) / "bin/ansible-playbook"), *(f"--inventory={path}" for path in inventories),
-             f"--limit={os.environ['MOLECULE_RELEASE']}", "modelyard.platform.site", *arguments],
+             f"--limit={limit or self.release}", "modelyard.platform.site", *arguments],
             check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300,
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
@@ -112,28 +114,37 @@ class Server:
             time.sleep(0.5)
         return str(done.stdout).strip()
 
+    def restart(self) -> dict[str, str]:
+        """Restart the host, and wait until each container is healthy again, or runs, or has done its one task.
 
-@pytest.fixture(scope="module")
-def server(host: Any) -> Server:
-    return Server(host)
-
-
-@pytest.fixture(scope="module")
-def restarted(server: Server) -> Callable[[], dict[str, str]]:
-    """Return what restarts the host and waits until each container is healthy again, or runs, or has done its one task.
-
-    It returns the ids of before. Only the last test of a file uses it.
-    """
-
-    def restart() -> dict[str, str]:
-        before = server.containers()
-        own = molecule_hosts.host_of(os.environ["MOLECULE_RELEASE"])
+        It returns the containers of before.
+        """
+        before = self.containers()
+        own = molecule_hosts.host_of(self.release)
         own.restart()
         molecule_hosts.check_address(own)
-        server.soon("docker info")
-        server.soon(
+        self.soon("docker info")
+        self.soon(
             "! docker ps --all --format '{{.Status}}' | grep -vE '^Up .*[(]healthy[)]|^Up [^(]*$|^Exited [(]0[)]'"
         )
         return before
 
-    return restart
+
+@pytest.fixture(scope="module")
+def server(host: Any) -> Server:
+    return Server(host, os.environ["MOLECULE_RELEASE"])
+
+
+@pytest.fixture(scope="module")
+def neighbour(server: Server) -> Server:
+    """Return the other host, for a site that is on both."""
+    (other,) = (host for host in molecule_hosts.known_hosts() if host.release != server.release)
+    address = molecule_hosts.inventory_of(other)["ansible_host"]
+    config = str(molecule_hosts.SSH_CONFIG)
+    return Server(server.host.get_host(f"ssh://admin@{address}", ssh_config=config, sudo=True), other.release)
+
+
+@pytest.fixture(scope="module")
+def restarted(server: Server) -> Callable[[], dict[str, str]]:
+    """Return what restarts the host. Only the last test of a file uses it."""
+    return server.restart
