@@ -32,6 +32,7 @@ from ansible_collections.modelyard.platform.plugins.module_utils._site.needs imp
     refusals_from,
 )
 from ansible_collections.modelyard.platform.plugins.module_utils._site.places import (
+    as_declared,
     find_followers,
     find_placement_problems,
     find_places,
@@ -60,7 +61,7 @@ class ActionModule(ActionBase):
             roles, problems = self._read_roles(given["roles"], variables)
             private = self._values_of_hosts("site_private_address", variables)
             problems += self._refused_names(variables, roles) + find_problems(roles)
-            problems += find_placement_problems(roles, private)
+            problems += find_placement_problems(roles, private) + self._refused_parts(variables)
             problems += refuse_groups(_tagged(variables), set(given["roles"].values()) - {"all"})
             named = {host: host for host in variables["groups"]["all"]}
             if unreachable := refuse_addresses(named | self._values_of_hosts("ansible_host", variables)):
@@ -73,7 +74,7 @@ class ActionModule(ActionBase):
             **result,
             "changed": False,
             "order": order,
-            "needs": _told(roles),
+            "needs": _told(roles, self._values_of_hosts("site_address", variables)),
             "role_hosts": {role.name: [*role.hosts, *role.followers] for role in roles},
             "transfers": [asdict(transfer) for transfer in find_transfers(roles)],
             "places": find_places(roles, variables["groups"]["all"], private),
@@ -102,6 +103,16 @@ class ActionModule(ActionBase):
             *refuse_ports(found.get("site_ports")),
             *refuse_rotation(found.get("site_rotate"), _names_of_secrets(roles, found.get("site_secrets"))),
         ]
+
+    def _refused_parts(self, variables: Mapping[str, Any]) -> list[str]:
+        """Return why a run for a part of the site cannot rotate: the other part would go on with the old value."""
+        if not self._templar.template(variables.get("site_rotate", [])):
+            return []
+        absent = [host for host in variables["groups"]["all"] if host not in variables["ansible_play_hosts_all"]]
+        parts = ["--tags"] if list(variables.get("ansible_run_tags", ["all"])) != ["all"] else []
+        parts += ["--limit"] if absent else []
+        return [f"Cannot rotate secrets with {part}: whoever is left out goes on with the old one; run without it."
+                for part in parts]  # fmt: skip
 
     def _read_roles(self, enabled: Mapping[str, str], variables: Mapping[str, Any]) -> tuple[list[SiteRole], list[str]]:
         """Return the roles that some host has, and what is wrong with their values."""
@@ -136,7 +147,8 @@ class ActionModule(ActionBase):
             followed = [need.data for need in of_host if need.subject in role.follows]
             more = {"site_leader": role.hosts[0], "site_followed": followed}
             templar = self._templar_for(folder, host, variables, more)
-            needs += self._needs(declared, templar, role=role.name, host=host, folder=folder)
+            followed_needs = self._needs(declared, templar, role=role.name, host=host, folder=folder)
+            needs += [as_declared(need, role.needs) for need in followed_needs]
         return replace(role, needs=needs, followers=followers)
 
     def _needs(
@@ -188,14 +200,19 @@ class ActionModule(ActionBase):
         return self._loader.load_from_file(path, trusted_as_template=True) if os.path.exists(path) else None
 
 
-def _told(roles: Sequence[SiteRole]) -> dict[str, list[dict[str, Any]]]:
-    """Return subject to needs, as roles read them."""
+def _told(roles: Sequence[SiteRole], public: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
+    """Return subject to needs, as roles read them.
+
+    :param public: host to the address that its ports are bound to.
+    """
     needs: dict[str, list[dict[str, Any]]] = {}
     for need in (need for role in roles for need in role.needs):
+        place = place_of(need, roles)
         # What these say is in 'at' already.
         data = {key: value for key, value in need.data.items() if key not in ("on", "on_edge")}
-        told = {"role": need.role, "host": need.host, "at": place_of(need, roles), "data": data}
-        needs.setdefault(need.subject, []).append(told)
+        if need.data.get("on_edge") and place != need.host:
+            data["address"] = public.get(place, "")
+        needs.setdefault(need.subject, []).append({"role": need.role, "host": need.host, "at": place, "data": data})
     return needs
 
 

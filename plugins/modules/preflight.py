@@ -54,6 +54,11 @@ options:
         description: Where an operator sets the port, for the text.
         type: str
         required: true
+  addresses:
+    description: Addresses that an interface of this host must have, besides those of O(ports).
+    type: list
+    elements: str
+    default: []
   disk_mib:
     description: Folder to the room that it needs, in MiB. The folder need not be there yet.
     type: dict
@@ -202,6 +207,7 @@ EDGE_SPEC = {
 SPEC = {
     "problems": {"type": "list", "elements": "str", "default": []},
     "ports": {"type": "list", "elements": "dict", "options": PORT_SPEC, "default": []},
+    "addresses": {"type": "list", "elements": "str", "default": []},
     "disk_mib": {"type": "dict", "default": {}},
     "directory": {"type": "path"},
     "memory_mib": {"type": "int", "default": 0},

@@ -40,6 +40,8 @@ def test_a_run_for_one_role_leaves_the_others_out(site: WholeSite) -> None:
     only = site.up("--tags", "traefik")
     assert only.changed == {}
     assert [name for name in only.results if name.endswith(": Apply the project")] == ["traefik: Apply the project"]
+    refused = site.play("--tags", "mlflow", "-e", '{"site_rotate": ["mlflow_database_password"]}')
+    assert "Cannot rotate secrets with --tags: whoever is left out goes on with the old one" in refused.output
 
 
 def test_the_printed_example_works_as_it_is(site: WholeSite) -> None:

@@ -133,6 +133,10 @@ def test_a_second_run_changes_nothing(deployed: Deployed) -> None:
     before = {name: host.container_ids() for name, host in deployed.hosts.items()}
     assert dict(deployed.site.up().changed) == {}
     assert {name: host.container_ids() for name, host in deployed.hosts.items()} == before
+    for name in deployed.hosts:
+        assert dict(deployed.site.up("--limit", name).changed) == {}
+    refused = deployed.site.play("--limit", "hub", "-e", '{"site_rotate": ["mlflow_database_password"]}')
+    assert "Cannot rotate secrets with --limit: whoever is left out goes on with the old one" in refused.output
 
 
 def test_the_controller_and_the_wrong_host_have_no_secret(deployed: Deployed) -> None:

@@ -154,8 +154,15 @@ def _source_version(declaration: Declaration, store: SecretStore, steps: Mapping
 
 
 def _check_owner(declaration: Declaration, secret: Secret, rotated: frozenset[str]) -> None:
-    if secret.versions[secret.current].origin != "sealed":
+    version = secret.versions[secret.current]
+    if version.origin != "sealed":
         return
+    if version.main not in version.secret:
+        raise _contradiction(
+            declaration.name,
+            "it belongs to another host, which alone has its key",
+            "sign there, or remove it here (state: absent) and get an authority of this host's own",
+        )
     if declaration.name in rotated or declaration.value is not None:
         raise _contradiction(
             declaration.name,

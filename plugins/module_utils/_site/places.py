@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .._secrets.references import find_references
@@ -18,7 +18,7 @@ from .needs import LAST, Need, SiteRole
 _GIVEN = frozenset({"authority"})
 #: Names by which other hosts of the site reach what has no route, or may have none.
 INNER = "inner"
-#: What every host of the site may read.
+#: What every host that needs anything of the site may read.
 _EVERYWHERE = "trust"
 
 
@@ -35,6 +35,14 @@ def find_followers(roles: Sequence[SiteRole], follows: frozenset[str], hosts: Se
     """Return the hosts that need one of the subjects and are not among the owner's ``hosts``."""
     needing = [need.host for role in roles for need in role.needs if need.subject in follows]
     return [host for host in dict.fromkeys(needing) if host not in hosts]
+
+
+def as_declared(need: Need, declared: Sequence[Need]) -> Need:
+    """Return a need of a follower; a secret that the owner's host makes anyway as that host declares it."""
+    known = {one.data.get("name"): one.data for one in declared if one.subject == "secret"}
+    if need.subject != "secret" or need.data.get("name") not in known:
+        return need
+    return replace(need, data={**known[need.data["name"]], "on": need.data["on"]})
 
 
 def place_of(need: Need, roles: Sequence[SiteRole]) -> str:
@@ -106,9 +114,10 @@ def _admitted(
                 for need in _needs(roles)
                 if need.subject in role.owns and need.host != host and place_of(need, roles) == host
             ]
-            known = [
-                addresses[user] for user in dict.fromkeys([*edge.hosts, *users]) if _is_address(addresses.get(user))
-            ]
+            # The edge itself comes for what has a route, and for nothing else.
+            if any(need.host == host and need.subject in edge.owns for need in role.needs):
+                users = [*edge.hosts, *users]
+            known = [addresses[user] for user in dict.fromkeys(users) if _is_address(addresses.get(user))]
             admitted[role.name] = [str(ipaddress.ip_network(text)) for text in known]
     return admitted
 
@@ -125,6 +134,7 @@ def find_placement_problems(roles: Sequence[SiteRole], addresses: Mapping[str, s
         for role in roles
         if role.followers and len(role.hosts) > 1
     ]
+    problems += _shared_names(roles)
     inner = {(need.role, need.host) for need in _needs(roles) if need.subject == INNER}
     followers = {host for role in roles for host in role.followers}
     for name, host, owner, place in pairs:
@@ -144,6 +154,21 @@ def find_placement_problems(roles: Sequence[SiteRole], addresses: Mapping[str, s
         *problems,
         *_refused_addresses({name for pair in pairs for name in (pair[1], pair[3])}, addresses),
         *_two_homes(roles),
+    ]
+
+
+def _shared_names(roles: Sequence[SiteRole]) -> list[str]:
+    """Name what routes of two hosts behind one edge both have: it could lead to one of them only."""
+    places: dict[str, list[str]] = {}
+    for edge in (role for role in roles if role.followers):
+        for need in (need for need in _needs(roles) if need.subject in edge.owns):
+            for name in need.data.get("hosts") or ():
+                places.setdefault(str(name), []).append(need.host)
+    return [
+        f"Cannot route {name}: {' and '.join(dict.fromkeys(hosts))} both serve it behind one edge; give each another "
+        "name, or leave one of them."
+        for name, hosts in places.items()
+        if len(set(hosts)) > 1
     ]
 
 
@@ -179,7 +204,8 @@ def _is_address(text: object) -> bool:
         address = ipaddress.ip_address(str(text))
     except ValueError:
         return False
-    return not (address.is_unspecified or address.is_loopback or address.is_multicast)
+    is_of_no_network = address.is_unspecified or address.is_loopback or address.is_multicast or address.is_link_local
+    return not is_of_no_network
 
 
 def _two_homes(roles: Sequence[SiteRole]) -> list[str]:
@@ -198,11 +224,12 @@ def _two_homes(roles: Sequence[SiteRole]) -> list[str]:
 def _readers(need: Need, roles: Sequence[SiteRole]) -> list[str]:
     """Return the hosts on which something reads the data of a need."""
     if need.subject == _EVERYWHERE:
-        return list(dict.fromkeys(host for role in roles for host in (*role.hosts, *role.followers)))
+        return list(dict.fromkeys(one.host for one in _needs(roles)))
     owner = _owner_of(need.subject, roles)
     if owner is None:
         return [need.host]
-    return list(owner.hosts) if need.subject == LAST else [place_of(need, roles)]
+    # Of several hosts that try the promises one is told the passwords.
+    return list(owner.hosts[:1]) if need.subject == LAST else [place_of(need, roles)]
 
 
 def _homes(roles: Sequence[SiteRole]) -> dict[str, list[str]]:

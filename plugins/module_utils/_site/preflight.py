@@ -62,17 +62,17 @@ def find_taken_ports(ports: Sequence[WantedPort], listed: Sequence[Mapping[str, 
     return findings
 
 
-def find_foreign_addresses(ports: Sequence[WantedPort]) -> list[str]:
-    """Return a sentence for each address that ports are to be bound to and that no interface of this host has."""
+def find_foreign_addresses(addresses: Sequence[str]) -> list[str]:
+    """Return a sentence for each address, once, that no interface of this host has; empty ones are none."""
     findings = []
-    for address in dict.fromkeys(port.address for port in ports if port.address):
+    for address in dict.fromkeys(filter(None, addresses)):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         try:
             with socket.socket(family, socket.SOCK_DGRAM) as probe:
                 probe.bind((address, 0))
         except OSError as error:
             findings.append(
-                f"Cannot publish ports at {address}: {error.strerror or error}; correct site_address or "
+                f"Cannot use address {address} of this host: {error.strerror or error}; correct site_address or "
                 "site_private_address, whichever names it, to an address of this host."
             )
     return findings

@@ -61,7 +61,7 @@ def look_at_host(params: Mapping[str, Any]) -> Seen:
     names = _look_at_names(edge, certificates, is_deployed=is_deployed)
     return Seen(
         [
-            *find_foreign_addresses(ports),
+            *find_foreign_addresses([*(port.address for port in ports), *params["addresses"]]),
             *find_taken_ports(ports, listed),
             *find_small_disks({} if is_deployed else {path: int(mib) for path, mib in params["disk_mib"].items()}),
             *find_small_memory(params["memory_mib"]),

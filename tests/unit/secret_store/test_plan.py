@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -142,6 +143,15 @@ def test_plan(entries: list[dict[str, Any]], store: SecretStore, rotate: tuple[s
             "Cannot keep secret 'leaf': kind 'x509_leaf' cannot be of secret 'ca' of kind 'uuid'; "
             "name one of kind x509_ca.",
             id="source of a wrong kind",
+        ),
+        pytest.param(
+            [{"name": "ca", "kind": "x509_ca"}],
+            make_store(ca=replace(
+                make_secret(replace(make_version(origin="sealed"), main="certificate", secret={})), kind="x509_ca"
+            )), (),
+            "Cannot keep secret 'ca': it belongs to another host, which alone has its key; sign there, or remove it "
+            "here (state: absent) and get an authority of this host's own.",
+            id="an authority of another host",
         ),
         pytest.param(
             [], make_store(pw=make_secret(make_version(origin="sealed"))), ("pw",),

@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.modelyard.platform.plugins.module_utils._site.needs import Need, SiteRole, find_problems
 from ansible_collections.modelyard.platform.plugins.module_utils._site.places import (
     Transfer,
+    as_declared,
     find_followers,
     find_placement_problems,
     find_places,
@@ -104,10 +105,35 @@ def test_a_host_knows_who_may_reach_what_of_it() -> None:
     assert places["hub"] == {
         "is_inner": False, "edge": "hub", "routed": ["hub", "store", "worker"], "admitted": {}, "addresses": ADDRESSES,
     }  # fmt: skip
-    # The database by the edge, for clients of its route, and by the host that needs it; MLflow by the edge alone.
-    assert places["store"]["admitted"] == {"postgres": ["10.0.0.1/32", "10.0.0.3/32"]}
+    # The database by the host that needs it, for it has no route; MLflow by the edge alone.
+    assert places["store"]["admitted"] == {"postgres": ["10.0.0.3/32"]}
     assert places["worker"]["admitted"] == {"mlflow": ["10.0.0.1/32"]}
     assert (places["store"]["is_inner"], places["store"]["edge"], places["store"]["routed"]) == (True, "hub", ["store"])
+
+
+def test_the_edge_reaches_what_has_a_route() -> None:
+    roles = site(tracking="worker")
+    routed = Need("route", "postgres", "store", {"hosts": ["db"]})
+    roles[1] = replace(roles[1], needs=[*roles[1].needs, routed])
+    assert find_places(roles, ADDRESSES, ADDRESSES)["store"]["admitted"] == {"postgres": ["10.0.0.1/32", "10.0.0.3/32"]}
+
+
+def test_a_follower_declares_what_the_owner_makes_as_the_owner_does() -> None:
+    declared = [Need("secret", "traefik", "hub", {"name": "login", "user": "boss"})]
+    login = Need("secret", "traefik", "store", {"name": "login", "user": "admin", "on": "hub"})
+    own = Need("secret", "traefik", "store", {"name": "tls_store", "on": "hub"})
+    assert as_declared(login, declared).data == {"name": "login", "user": "boss", "on": "hub"}
+    assert as_declared(own, declared) is own
+
+
+def test_two_hosts_behind_one_edge_do_not_serve_one_name() -> None:
+    roles = site()
+    twins = [Need("route", "app", host, {"hosts": ["app", f"app-{host}"]}) for host in ("store", "worker")]
+    roles[0] = replace(roles[0], followers=["store", "worker"])
+    assert (
+        "Cannot route app: store and worker both serve it behind one edge; give each another name, or leave one of "
+        "them."
+    ) in problems([*roles, SiteRole("app", ["store", "worker"], needs=twins)], **ADDRESSES)
 
 
 def problems(roles: Sequence[SiteRole], **addresses: str) -> list[str]:
@@ -131,7 +157,8 @@ def test_hosts_that_need_each_other_have_private_addresses() -> None:
     ("address", "cause"),
     [
         ("store.lab", "is no address of a host"), ("::", "is no address of a host"),
-        ("127.0.0.1", "is no address of a host"), ("10.0.0.1", "is that of hub too"),
+        ("127.0.0.1", "is no address of a host"), ("fe80::1", "is no address of a host"),
+        ("10.0.0.1", "is that of hub too"),
     ],
 )  # fmt: skip
 def test_an_address_is_one_of_the_host_alone(address: str, cause: str) -> None:
