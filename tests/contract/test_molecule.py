@@ -17,9 +17,8 @@ from support.tree import ROOT
 FOLDER = ROOT / "extensions/molecule"
 SCENARIOS = {path.parent.name: path.parent for path in sorted(FOLDER.glob("*/molecule.yml"))}
 each_scenario = pytest.mark.parametrize("name", SCENARIOS)
-#: The whole site, on a host and on several. The latter has roles alone that are proven by scenarios of their own.
+#: The whole site, on a host and on several.
 WHOLE = {"default", "two-hosts"}
-each_proven = pytest.mark.parametrize("name", sorted(SCENARIOS.keys() - {"two-hosts"}))
 #: Each takes an assertion on behaviour or more.
 FEWEST_TESTS = 5
 
@@ -54,14 +53,14 @@ def test_a_scenario_changes_an_option(name: str) -> None:
     assert values.keys() - {"site_roles"}, f"{name} deploys the defaults alone"
 
 
-@each_proven
+@each_scenario
 def test_a_scenario_can_be_proven_to_notice(name: str) -> None:
     path, action = main_tasks()[name]
     tasks = yaml.safe_load((ROOT / "roles" / path).read_text(encoding="utf-8"))
     assert [task for task in tasks if action in task], f"roles/{path} has no task with {action}"
 
 
-@each_proven
+@each_scenario
 def test_the_page_says_when_it_was_proven(name: str) -> None:
     page = (ROOT / "docs/molecule.md").read_text(encoding="utf-8")
     row = re.search(
