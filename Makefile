@@ -11,8 +11,6 @@ INVENTORY ?= inventories/local
 # library anew in every task.
 OUTSIDE := env -u PYTHONPYCACHEPREFIX
 PLAYBOOK := $(OUTSIDE) build/venv-site/bin/ansible-playbook
-# Tests that wait most of the time: two processes share them, file by file.
-TWO := --numprocesses 2 --dist loadgroup
 # Nothing that a tool caches or an unlucky plug-in finds comes from outside this checkout.
 export PATH := $(CURDIR)/$(PYTHON_BIN):$(PATH)
 export PYTHONPYCACHEPREFIX := $(CURDIR)/build/cache/pyc
@@ -56,10 +54,10 @@ sanity: setup ## ansible-test sanity, without ignore files
 	python tools/sanity.py
 
 integration: setup engine ## the modules on the system's Python against a real engine
-	pytest tests/integration -m 'not long' $(TWO)
+	pytest tests/integration -m 'not long'
 
 e2e: setup engine ## a whole site of its own, brought up, used by real clients, broken, removed; and on bare servers
-	pytest tests/e2e tests/hosts -m 'not long' $(TWO)
+	pytest tests/e2e tests/hosts -m 'not long'
 
 # The engine before sanity: with it comes the system's Python, on which sanity compiles and imports what runs on hosts.
 test: check docs engine sanity integration e2e ## all tests, and the pages

@@ -6,21 +6,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from docker import DockerClient
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
-    """Keep a file in one process where two share the tests, and the end-to-end test, which is one story, as a whole."""
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            group = item.path.parent if item.path.parent.name == "e2e" else item.path
-            item.add_marker(pytest.mark.xdist_group(str(group)))
 
 
 @pytest.fixture(scope="session")

@@ -192,6 +192,7 @@ def test_a_neighbour_that_nobody_invited_is_turned_away(deployed: Deployed) -> N
     assert "AccessDenied" in deployed.hub.must("python3 -", stdin=answer.replace(".status", ".read()").encode())
 
 
+@pytest.mark.long
 def test_a_new_password_reaches_both_hosts(deployed: Deployed) -> None:
     old = deployed.secrets_of(deployed.hub)["mlflow_database_password"]
     deployed.site.up("-e", '{"site_rotate": ["mlflow_database_password"]}')
@@ -218,6 +219,7 @@ def test_databases_are_dumped_over_there_before_a_migration_and_come_back(deploy
     assert deployed.log_a_run() == "0.25 kept on the other host"
 
 
+@pytest.mark.long
 def test_after_a_restart_of_both_hosts_everything_is_back_by_itself(deployed: Deployed) -> None:
     for host in deployed.hosts.values():
         host.restart()
@@ -243,6 +245,7 @@ def test_a_host_that_goes_down_in_the_middle_is_named_and_the_other_one_finishes
     said = log.read_text(encoding="utf-8")
     assert "store" in said
     assert "unreachable" in said.lower()
+    assert "is up" not in said
     assert '"average": 400' in deployed.hub.must("cat /opt/modelyard/edge/routes/modelyard-traefik.yml")
     write_inventory(deployed.hosts, deployed.private, deployed.site.folder, **changed)
     deployed.site.up()

@@ -29,8 +29,6 @@ from support.proxy import RecordingProxy
 from support.site import Site
 
 SEED = int(os.environ.get("MODELYARD_TEST_SEED") or secrets.randbelow(2**32))
-# The processes that share the tests start from the same.
-os.environ["MODELYARD_TEST_SEED"] = str(SEED)
 
 
 def pytest_report_header() -> str:

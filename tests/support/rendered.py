@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from support.modules import ROOT, controller_environment
+from support.role_run import ALONE
 
 PROJECT = "modelyard.platform.compose_project"
 IMAGE = "modelyard.platform.image"
@@ -72,9 +73,8 @@ def _render(role: str, variables: Mapping[str, Any]) -> Any:
     folder = ROOT / "roles" / role
     known = {**_read(ROOT / "roles/site", "defaults"), **_read(folder, "defaults"), **_read(folder, "vars")}
     # Where lookups of a role's own task would look for files.
-    alone = {"is_inner": False, "edge": "localhost", "routed": ["localhost"], "admitted": {}, "addresses": {}}
     known |= {
-        "site_needs": {}, "site_place": alone,
+        "site_needs": {}, "site_place": ALONE,
         "inventory_hostname": "localhost", "ansible_search_path": [str(folder)], **variables,
     }  # fmt: skip
     # The files that the first one imports have their turn after it.

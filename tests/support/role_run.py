@@ -20,6 +20,8 @@ from support.modules import ROOT, controller_environment
 from support.site import Site
 
 PACKAGES_BASE = ROOT / "roles/site/defaults/main/images.yml"
+#: What a role knows of other hosts where the site has none.
+ALONE = {"is_inner": False, "edge": "localhost", "routed": ["localhost"], "admitted": {}, "addresses": {}}
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ class SiteOfRoles:
         base = yaml.safe_load(PACKAGES_BASE.read_text(encoding="utf-8"))
         return {
             "site_prefix": self.site.prefix, "site_directory": str(self.site.directory), "site_images": "packages",
-            "site_secret_store": str(self.secret_store), "site_state": "present", "site_timezone": "UTC", **base,
+            "site_secret_store": str(self.secret_store), "site_state": "present", "site_timezone": "UTC",
+            "site_place": ALONE, **base,
         }  # fmt: skip
 
 
