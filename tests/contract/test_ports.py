@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from support.answers import answers_of
 from support.modules import ROOT
+from support.rendered import render
 
 OFFICE = ["198.51.100.0/24"]
 WEB: dict[str, Any] = {"number": 443, "address": "", "project": "site-traefik", "option": "site_ports.https"}
@@ -55,3 +57,14 @@ def test_the_firewall_gets_all_of_them_with_their_ranges(seen: dict[str, Any]) -
 
 def test_an_operators_own_port_is_no_broken_promise(seen: dict[str, Any]) -> None:
     assert seen["__verify_ports"] == [443, 5432, 9000]
+
+
+def test_an_edge_may_publish_the_port_that_it_usually_answers_itself_on(tmp_path: Path) -> None:
+    ports = {"http": 8080, "https": 8443, "postgres": 5432, "edge_api": 8099}
+    values = {"site_domain": "lab.test", "site_tls": "local_ca", "site_images": "packages", "site_ports": ports}
+    edge = render(["traefik"], values, tmp_path)["traefik"]
+    static = yaml.safe_load(edge.files["traefik.yml"])["entryPoints"]
+    assert {name: entry["address"] for name, entry in static.items()} == {
+        "traefik": ":8081", "web": ":8080", "websecure": ":8443",
+    }  # fmt: skip
+    assert sorted(edge.services["traefik"]["ports"]) == ["127.0.0.1:8099:8081", "8080:8080", "8443:8443"]

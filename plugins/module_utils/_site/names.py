@@ -17,9 +17,6 @@ _PREFIX = re.compile(r"[a-z0-9][a-z0-9_-]{0,30}")
 #: Reserved for documentation: nobody's site. Source: RFC 2606.
 _EXAMPLES = ("example.com", "example.net", "example.org")
 
-#: Where the edge answers its own health check; it listens on the published numbers inside its container too.
-_INNER_PORT = 8080
-
 
 def refuse_rotation(names: object, declared: Collection[str]) -> list[str]:
     """Say which names that are to get a new version are no secret of the site.
@@ -66,8 +63,6 @@ def refuse_ports(ports: object) -> list[str]:
         return []  # the role's specification says so
     if missing := sorted({"http", "https", "postgres", "edge_api"} - set(ports)):
         return [f"Cannot use site_ports: {' and '.join(missing)} is not in it; give all four."]
-    if taken := [name for name in ("http", "https", "postgres") if str(ports[name]) == str(_INNER_PORT)]:
-        return [f"Cannot use site_ports: {taken[0]} is {_INNER_PORT}, which the edge uses inside; give another port."]
     numbers = list(ports.values())
     twice = sorted({number for number in numbers if numbers.count(number) > 1})
     bad = [name for name, number in ports.items() if not str(number).isdigit() or not 0 < int(number) < 65536]

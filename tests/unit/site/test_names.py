@@ -63,10 +63,6 @@ PORTS: dict[str, tuple[Any, list[str]]] = {
     "one twice": (
         {**GOOD, "edge_api": 443}, ["Cannot use site_ports: 443 is given twice; give each a port of its own."],
     ),
-    "the one that the edge uses inside": (
-        {**GOOD, "http": 8080},
-        ["Cannot use site_ports: http is 8080, which the edge uses inside; give another port."],
-    ),
     "none and a word": (
         {**GOOD, "http": 0, "https": "tls"},
         [
