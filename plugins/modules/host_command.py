@@ -86,15 +86,12 @@ from ansible_collections.modelyard.platform.plugins.module_utils._host_command.i
     plan_installation,
 )
 
-_USUAL_DIRECTORY = "/opt/modelyard"
-_USUAL_STORE = "/etc/modelyard/secrets.json"
-
 SPEC: dict[str, Any] = {
     "path": {"type": "path", "default": "/usr/local/sbin/modelyard"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    "directory": {"type": "path", "default": _USUAL_DIRECTORY},
+    "directory": {"type": "path", "default": pack.USUAL_DIRECTORY},
     # A path, not a secret.
-    "secret_store": {"type": "path", "default": _USUAL_STORE, "no_log": False},
+    "secret_store": {"type": "path", "default": pack.USUAL_STORE, "no_log": False},
 }
 
 
@@ -103,19 +100,6 @@ def carried_code() -> object:
     from ansible_collections.modelyard.platform.plugins.module_utils._host_command import main as command
 
     return command
-
-
-def make_content(directory: str, secret_store: str) -> bytes:
-    """Return the command's file, from the sources beside this module wherever it runs.
-
-    The usual places are left out: the file is then the same as the tool's.
-    """
-    module_utils = os.path.dirname(os.path.dirname(os.path.abspath(pack.__file__)))
-    return pack.pack(
-        pack.read_sources(module_utils),
-        directory="" if directory == _USUAL_DIRECTORY else directory,
-        secret_store="" if secret_store == _USUAL_STORE else secret_store,
-    )
 
 
 def check_path(path: str) -> str:
@@ -134,7 +118,7 @@ def main() -> None:
     try:
         wanted = params["state"] == "present"
         directory = os.path.normpath(params["directory"])
-        content = make_content(directory, os.path.normpath(params["secret_store"])) if wanted else None
+        content = pack.make_content(directory, os.path.normpath(params["secret_store"])) if wanted else None
         plan = plan_installation(check_path(params["path"]), content)
         if not module.check_mode:
             carry_out(plan, content)

@@ -59,6 +59,11 @@ options:
     type: list
     elements: str
     default: []
+  programs:
+    description: Files of which RV(programs) tells how they are.
+    type: list
+    elements: path
+    default: []
   disk_mib:
     description: Folder to the room that it needs, in MiB. The folder need not be there yet.
     type: dict
@@ -172,6 +177,11 @@ images:
   type: list
   elements: str
   sample: [modelyard/mlflow:3f1d0c52a9b7e644]
+programs:
+  description: Mode, owner and digest of the files of O(programs), in the words of M(modelyard.platform.host_command).
+  returned: when the host could be looked at
+  type: dict
+  sample: {/usr/local/sbin/modelyard: "mode 0755, owner 0:0, sha256 4e2ade80..."}
 """
 
 import platform
@@ -208,6 +218,7 @@ SPEC = {
     "problems": {"type": "list", "elements": "str", "default": []},
     "ports": {"type": "list", "elements": "dict", "options": PORT_SPEC, "default": []},
     "addresses": {"type": "list", "elements": "str", "default": []},
+    "programs": {"type": "list", "elements": "path", "default": []},
     "disk_mib": {"type": "dict", "default": {}},
     "directory": {"type": "path"},
     "memory_mib": {"type": "int", "default": 0},
@@ -223,6 +234,7 @@ def look(params: dict[str, Any]) -> dict[str, Any]:
     """Return what the host says of itself, and by which clock."""
     result: dict[str, Any] = {
         "findings": [], "noticed": [], "facts": {"python": platform.python_version()}, "certificates": {}, "images": [],
+        "programs": {},
     }  # fmt: skip
     if sys.version_info[:2] >= PYTHON_FLOOR:
         from ansible_collections.modelyard.platform.plugins.module_utils._site.preflight_host import look_at_host
@@ -231,6 +243,7 @@ def look(params: dict[str, Any]) -> dict[str, Any]:
         result["findings"], result["noticed"] = seen.findings, seen.warnings
         result["facts"] |= seen.facts
         result["certificates"], result["images"] = seen.certificates, seen.images
+        result["programs"] = seen.programs
     return {**result, "seconds": time.time()}
 
 

@@ -37,6 +37,19 @@ class Installation:
         return [f"{self.action} {self.path}: {self.reason}"] if self.changes else []
 
 
+def describe_command(content: bytes) -> str:
+    """Return what :func:`describe_file` says of a file that is the command as it should be."""
+    return _describe(FileState(content, MODE, 0, 0))
+
+
+def describe_file(path: str) -> str:
+    """Return mode, owner and digest of what is at a path; empty where there is no plain file."""
+    try:
+        return _describe(_read(path))
+    except PlatformError:
+        return ""
+
+
 def plan_installation(path: str, content: bytes | None) -> Installation:
     """Compare the file at ``path`` with what it should be.
 

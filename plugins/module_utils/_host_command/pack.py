@@ -36,6 +36,24 @@ sys.exit(main({places}))
 _MARK = f"{PACKAGE}/_host_command/main.py".encode()
 
 
+#: Where site and secrets usually are, which the command knows by itself.
+USUAL_DIRECTORY = "/opt/modelyard"
+USUAL_STORE = "/etc/modelyard/secrets.json"
+
+
+def make_content(directory: str, secret_store: str) -> bytes:
+    """Return the command's file for a site, from the sources beside this one wherever it runs.
+
+    The usual places are left out: the file is then the same as the tool's.
+    """
+    module_utils = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return pack(
+        read_sources(module_utils),
+        directory="" if directory == USUAL_DIRECTORY else directory,
+        secret_store="" if secret_store == USUAL_STORE else secret_store,
+    )
+
+
 def read_sources(module_utils: str) -> dict[str, bytes]:
     """Return path to content of the sources that go into the command.
 

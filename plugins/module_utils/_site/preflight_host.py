@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._compose.engine import Engine, socket_path_of
 from .._edge.certificates import find_volume, is_certified, read_certificates
+from .._host_command.install import describe_file
 from .._image.current import find_current
 from .._run import run_program
 from .host_facts import read_facts
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 class Seen:
     """What a host says of itself. ``certificates``: file of an authority to the names that it has certified.
 
-    ``images``: the packaged images of the site that are built and current.
+    ``images``: the packaged images of the site that are built and current. ``programs``: path to how the file is.
     """
 
     findings: list[str] = field(default_factory=list)
@@ -42,6 +43,7 @@ class Seen:
     facts: dict[str, Any] = field(default_factory=dict)
     certificates: dict[str, list[str]] = field(default_factory=dict)
     images: list[str] = field(default_factory=list)
+    programs: dict[str, str] = field(default_factory=dict)
 
 
 def look_at_host(params: Mapping[str, Any]) -> Seen:
@@ -71,6 +73,7 @@ def look_at_host(params: Mapping[str, Any]) -> Seen:
         read_facts(engine, run_program, listed, is_brief=is_deployed),
         certificates,
         find_current(engine, params["directory"]) if is_deployed else [],
+        {path: describe_file(path) for path in params["programs"]} if is_deployed else {},
     )
 
 

@@ -13,14 +13,17 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from ansible_collections.modelyard.platform.plugins.filter.host_command_state import host_command_state
 from ansible_collections.modelyard.platform.plugins.module_utils._errors import PlatformError
 from ansible_collections.modelyard.platform.plugins.module_utils._host_command.install import (
     carry_out,
+    describe_file,
     plan_installation,
 )
 from ansible_collections.modelyard.platform.plugins.module_utils._host_command.pack import (
     SHEBANG,
     is_ours,
+    make_content,
     pack,
     read_sources,
 )
@@ -127,3 +130,20 @@ def test_the_command_of_any_version_is_ours_and_another_zip_is_not(sources: dict
     assert is_ours(pack({"_host_command/main.py": b"older"}))
     assert not is_ours(pack({}))
     assert not is_ours(b"modelyard_platform/_host_command/main.py")
+
+
+def test_a_role_leaves_out_the_task_where_the_file_is_as_the_task_would_write_it(tmp_path: Path) -> None:
+    path, content = tmp_path / "modelyard", make_content("/opt/site", "/etc/site.json")
+    # The task makes it root's.
+    state = host_command_state("/opt/site/", "/etc/site.json").replace("0:0", f"{os.getuid()}:{os.getgid()}")
+    assert describe_file(str(path)) == ""
+    path.write_bytes(content)
+    path.chmod(0o755)
+    assert describe_file(str(path)) == state
+    assert host_command_state("/opt/other", "/etc/site.json").rpartition(" ")[2] != state.rpartition(" ")[2]
+    path.chmod(0o700)
+    assert describe_file(str(path)) not in ("", state)
+    path.chmod(0o755)
+    path.write_bytes(content + b"#")
+    assert describe_file(str(path)) not in ("", state)
+    assert describe_file(str(tmp_path)) == ""
