@@ -84,7 +84,7 @@ options:
           - With it, a service of V(postgres) is spoken to by TLS, as another edge understands it.
         type: str
       server_name:
-        description: Name in the service's certificate, where it is not O(routes[].service) itself.
+        description: Name in the certificate of the service, where it is not C(service) itself.
         type: str
       path:
         description: >-
