@@ -14,9 +14,9 @@ import docker
 import pytest
 import requests
 import yaml
-from support.edge import free_ports
 from support.modules import ROOT
 from support.page_files import page_files, write_page_files
+from support.ports import free_ports
 from support.whole_site import BUNDLE, Play, WholeSite
 
 #: What the service does not need; the page's list is taken without it, so that the test is quick.

@@ -10,7 +10,7 @@ import http.client
 from pathlib import Path
 
 import docker
-from support.edge import free_ports
+from support.ports import free_ports
 from support.role_run import SiteOfRoles
 from support.site import Site
 

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from docker.models.containers import Container
 from support import images
-from support.edge import free_ports
+from support.ports import free_ports
 from support.role_run import RoleRun, SiteOfRoles
 from support.site import Site
 from support.stand_ins import HOMEPAGE

@@ -19,8 +19,8 @@ from typing import Any
 import docker
 import pytest
 import yaml
-from support.edge import free_ports
 from support.modules import HOST_PYTHON, ROOT, controller_environment, run_by_ansible
+from support.ports import free_ports
 from support.whole_site import WholeSite
 
 RULES = yaml.safe_load((ROOT / "roles/site/defaults/main/rules.yml").read_text(encoding="utf-8"))["__site_rules"]

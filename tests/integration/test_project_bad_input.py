@@ -18,7 +18,8 @@ from typing import Any
 
 import docker
 import pytest
-from support.applied import AppliedProject, free_port, sleeper
+from support.applied import AppliedProject, sleeper
+from support.ports import free_port
 from support.site import Site
 
 

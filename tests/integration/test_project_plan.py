@@ -18,8 +18,9 @@ from typing import Any
 
 import docker
 import pytest
-from support.applied import AppliedProject, Comparison, file_states, free_port, sleeper
+from support.applied import AppliedProject, Comparison, file_states, sleeper
 from support.events import Derived, EventRecorder
+from support.ports import free_port
 from support.site import Site
 
 RESET = {"__reset__": True}

@@ -19,8 +19,8 @@ import docker
 import pytest
 from docker.models.containers import Container
 from support import images
-from support.edge import free_ports
 from support.modules import run_module
+from support.ports import free_ports
 from support.role_run import RoleRun, SiteOfRoles
 from support.site import Site
 from support.stand_ins import RUSTDESK

@@ -16,7 +16,8 @@ from pathlib import Path
 import docker
 import pytest
 from support.acme import Authority
-from support.edge import ADMIN_SECRETS, DOMAIN, Edge, free_ports
+from support.edge import ADMIN_SECRETS, DOMAIN, Edge
+from support.ports import free_ports
 from support.role_run import SiteOfRoles
 from support.site import Site, new_prefix
 

@@ -20,8 +20,9 @@ from typing import Any
 import docker
 import pytest
 from support.acme import Authority
-from support.edge import ADMIN_SECRETS, DOMAIN, Edge, free_ports
+from support.edge import ADMIN_SECRETS, DOMAIN, Edge
 from support.modules import run_module
+from support.ports import free_ports
 from support.role_run import SiteOfRoles
 from support.site import Site, new_prefix
 

@@ -15,7 +15,8 @@ from typing import Any
 import docker
 import pytest
 from support.acme import Authority
-from support.edge import ADMIN_SECRETS, DOMAIN, Edge, free_ports
+from support.edge import ADMIN_SECRETS, DOMAIN, Edge
+from support.ports import free_ports
 from support.role_run import RoleRun, SiteOfRoles
 from support.site import Site, new_prefix
 

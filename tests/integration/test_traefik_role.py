@@ -19,8 +19,9 @@ from pathlib import Path
 import docker
 import pytest
 import yaml
-from support.edge import ADMIN_SECRETS, DOMAIN, ROUTE_SECONDS, Edge, free_ports
+from support.edge import ADMIN_SECRETS, DOMAIN, ROUTE_SECONDS, Edge
 from support.modules import run_module
+from support.ports import free_ports
 from support.role_run import SiteOfRoles
 from support.site import Site
 

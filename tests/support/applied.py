@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,13 +155,6 @@ def sleeper(image: str, /, **more: Any) -> dict[str, Any]:
     """Return a service that does nothing and ends at once when it is told to."""
     extras = {"settle_seconds": SETTLE_SECONDS, **more.pop("extras", {})}
     return {"image": image, "init": True, "command": ["sleep", "infinity"], "x-modelyard": extras, **more}
-
-
-def free_port() -> int:
-    """Return a port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def file_states(folder: Path) -> dict[str, tuple[int, int, int, bytes | None]]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import boto3
 
-from support.applied import free_port
+from support.ports import free_port
 
 REGION = "eu-central-1"
 #: Whoever asks moto is let in; boto3 wants something to sign with.

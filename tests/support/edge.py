@@ -31,14 +31,6 @@ ADMIN_SECRETS: list[dict[str, Any]] = [
 ROUTE_SECONDS = 15.0
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _number in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
 @dataclass(frozen=True)
 class Edge:
     """A running edge, and how to speak to it."""
