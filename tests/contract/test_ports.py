@@ -68,3 +68,15 @@ def test_an_edge_may_publish_the_port_that_it_usually_answers_itself_on(tmp_path
         "traefik": ":8081", "web": ":8080", "websecure": ":8443",
     }  # fmt: skip
     assert sorted(edge.services["traefik"]["ports"]) == ["127.0.0.1:8099:8081", "8080:8080", "8443:8443"]
+
+
+def test_an_edge_at_one_address_also_serves_the_hosts_of_its_site(tmp_path: Path) -> None:
+    values = {
+        "site_domain": "lab.test", "site_tls": "local_ca", "site_images": "packages", "traefik_postgres_enabled": True,
+        "site_address": "198.51.100.7", "site_private_address": "10.0.0.1",
+    }  # fmt: skip
+    edge = render(["traefik"], values, tmp_path)["traefik"]
+    assert sorted(edge.services["traefik"]["ports"]) == [
+        "10.0.0.1:443:443", "10.0.0.1:80:80", "127.0.0.1:8099:8080", "198.51.100.7:443:443", "198.51.100.7:5432:5432",
+        "198.51.100.7:80:80",
+    ]  # fmt: skip
