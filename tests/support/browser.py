@@ -33,6 +33,11 @@ def trust(home: Path, authority: Path) -> None:
         subprocess.run(["certutil", "-d", f"sql:{store}", *arguments], check=True, capture_output=True)
 
 
+#: What Chromium, and MLflow's page by itself, show of requests that a network which came or went on this machine
+#: has cut off. Where that is all that ever comes, the texts are missing.
+_INTERRUPTED = ("ERR_NETWORK_CHANGED", "Something went wrong")
+
+
 @contextlib.contextmanager
 def opened(home: Path) -> Iterator[webdriver.Chrome]:
     """Yield a browser whose profile and authorities lie in ``home``. It verifies every certificate."""
@@ -72,6 +77,8 @@ def wait_for_texts(browser: webdriver.Chrome, *texts: str) -> None:
     def is_shown(asked: webdriver.Chrome) -> bool:
         nonlocal shown
         shown = asked.execute_script("return document.body ? document.body.innerText : ''")
+        if any(text in shown for text in _INTERRUPTED):
+            asked.refresh()
         return all(text in shown for text in texts)
 
     try:
