@@ -85,7 +85,7 @@ class SiteOfRoles:
         return {
             "site_prefix": self.site.prefix, "site_directory": str(self.site.directory), "site_images": "packages",
             "site_secret_store": str(self.secret_store), "site_state": "present", "site_timezone": "UTC",
-            "site_place": ALONE, **base,
+            "site_private_address": "", "site_place": ALONE, **base,
         }  # fmt: skip
 
 
