@@ -53,9 +53,9 @@ def place_of(need: Need, roles: Sequence[SiteRole]) -> str:
     if need.subject == "secret":
         return str(need.data.get("on") or need.host)
     if need.subject == "port":
-        edge = next((role for role in roles if role.follows), None)
-        is_edges = need.data.get("on_edge") and edge is not None and need.host not in edge.hosts
-        return edge.hosts[0] if edge is not None and is_edges else need.host
+        edge = _edge_of(roles)
+        is_edges = need.data.get("on_edge") and edge.hosts and need.host not in edge.hosts
+        return edge.hosts[0] if is_edges else need.host
     if any(need.subject in role.follows and need.host in role.followers for role in roles):
         return need.host
     owner = _owner_of(need.subject, roles)
@@ -89,7 +89,7 @@ def find_places(
     ``admitted``    role to the ranges from which other hosts reach it here, where ``is_inner``
     ``addresses``   host to its address among the hosts of the site
     """
-    edge = next((role for role in roles if role.follows), SiteRole("", ()))
+    edge = _edge_of(roles)
     places = {}
     for host in hosts:
         is_inner = host in edge.followers
@@ -253,6 +253,11 @@ def _names_in(value: Any) -> set[str]:
 
 def _owner_of(subject: str, roles: Sequence[SiteRole]) -> SiteRole | None:
     return next((role for role in roles if subject in role.owns), None)
+
+
+def _edge_of(roles: Sequence[SiteRole]) -> SiteRole:
+    """Return the role that follows others; one without hosts where the site has none."""
+    return next((role for role in roles if role.follows), SiteRole("", ()))
 
 
 def _needs(roles: Sequence[SiteRole]) -> Iterator[Need]:
