@@ -26,7 +26,7 @@ import docker
 import yaml
 from support.declared import build
 from support.hosts import Host, running_host
-from support.recipes import packaged
+from support.recipes import OF_A_SITE, packaged
 from support.whole_site import WholeSite
 
 from benchmark.harness import Row, paired_ratio, worst
@@ -35,8 +35,6 @@ HOSTS = 8
 #: At once, where this machine's disk and cores are what it takes.
 _AT_ONCE = 2
 GROUPS = ("edge", "data", "tracking", "clients")
-#: Role and prefix of the variables of each packaged image of the site.
-IMAGES = (("traefik", ""), ("traefik", "traefik_proxy"), ("postgres", ""), ("object_store", ""), ("mlflow", ""))
 
 
 def rows() -> dict[str, Callable[[], Row]]:
@@ -83,7 +81,7 @@ def deployed() -> WholeSite:
     hosts = [running.enter_context(running_host("bookworm")) for _number in range(HOSTS)]
     site = WholeSite(docker.from_env(version="auto", timeout=120), folder, prefix="modelyard")
     write_inventory(hosts, folder)
-    references = [build(packaged(role, prefix), folder).reference for role, prefix in IMAGES]
+    references = [build(packaged(role, prefix), folder).reference for role, prefix in OF_A_SITE]
     # Engines first, so that they can be given the images.
     site.up("-e", '{"site_roles": {"docker": "all"}}')
     with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -99,8 +97,7 @@ def write_inventory(hosts: list[Host], folder: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     for host in hosts:
         host.authorize(key.with_suffix(".pub").read_text(encoding="utf-8"))
-        # A test host need not survive a power cut: dpkg waits for the disk after each file otherwise.
-        host.put("/etc/dpkg/dpkg.cfg.d/unsafe-io", "force-unsafe-io\n")
+        host.forgo_syncs()
     names = {f"host{number}": {"ansible_host": host.address()} for number, host in enumerate(hosts, start=1)}
     values = {
         "ansible_user": "admin", "ansible_ssh_private_key_file": str(key), "ansible_become": True,

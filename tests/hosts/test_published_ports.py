@@ -155,7 +155,7 @@ def start_client(name: str, host: Host, image: str) -> None:
 def prepare(server: Server) -> None:
     """Give the server an engine, the module, and what runs on it; and all three an address of IPv6."""
     host = server.host
-    host.put("/etc/dpkg/dpkg.cfg.d/unsafe-io", "force-unsafe-io\n")
+    host.forgo_syncs()
     # The address and the setting are kept over a restart, as a server has them.
     host.put(
         "/etc/systemd/system/six.service",

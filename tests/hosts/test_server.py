@@ -20,13 +20,9 @@ import pytest
 import yaml
 from support.declared import build
 from support.hosts import RELEASES, Host, running_host
-from support.recipes import packaged
+from support.recipes import OF_A_SITE, packaged
 from support.whole_site import Play, WholeSite
 
-#: Role and prefix of the variables of each packaged image of the site.
-IMAGES = (
-    ("traefik", ""), ("traefik", "traefik_proxy"), ("postgres", ""), ("object_store", ""), ("mlflow", ""),
-)  # fmt: skip
 GROUPS = ("edge", "data", "tracking", "clients")
 DOMAIN = "server.test"
 
@@ -65,7 +61,7 @@ def write_inventory(host: Host, folder: Path) -> None:
 def references(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Return the packaged images of the site, built where they are not there yet."""
     folder = tmp_path_factory.mktemp("images")
-    return [build(packaged(role, prefix), folder).reference for role, prefix in IMAGES]
+    return [build(packaged(role, prefix), folder).reference for role, prefix in OF_A_SITE]
 
 
 @pytest.fixture(scope="module", params=RELEASES)
@@ -78,8 +74,7 @@ def server(
     site = WholeSite(engine, folder, prefix="modelyard")
     with running_host(request.param) as host:
         write_inventory(host, folder)
-        # A test host need not survive a power cut: dpkg waits for the disk after each file otherwise.
-        host.put("/etc/dpkg/dpkg.cfg.d/unsafe-io", "force-unsafe-io\n")
+        host.forgo_syncs()
         # An engine first, so that it can be given the images.
         site.up("-e", '{"site_roles": {"docker": "all"}}')
         host.load_images(references)

@@ -23,7 +23,7 @@ from support import hosts, images, stand_ins
 from support.declared import build
 from support.hosts import RELEASES, Host
 from support.modules import ROOT
-from support.recipes import packaged
+from support.recipes import OF_A_SITE, packaged
 from support.site import new_prefix
 
 FOLDER = ROOT / "build/molecule"
@@ -32,8 +32,6 @@ INVENTORY = FOLDER / "hosts.yml"
 SSH_CONFIG = FOLDER / "ssh_config"
 _KEY = FOLDER / "key"
 _NAMES = FOLDER / "names.json"
-#: Role and prefix of the variables of each packaged image of the site.
-_PACKAGED = (("traefik", ""), ("traefik", "traefik_proxy"), ("postgres", ""), ("object_store", ""), ("mlflow", ""))
 #: Under this name a host keeps an image when the site that used it is removed, so that it is brought there once.
 _KEPT = "modelyard-test/kept"
 
@@ -67,7 +65,7 @@ def create() -> None:
 
 def bring_images() -> None:
     """Give each host that lacks them the site's images, from this machine's engine, where they are built if missing."""
-    references = [build(packaged(role, prefix), FOLDER).reference for role, prefix in _PACKAGED]
+    references = [build(packaged(role, prefix), FOLDER).reference for role, prefix in OF_A_SITE]
     references += [images.ensure(stand_ins.HOMEPAGE), images.ensure(stand_ins.RUSTDESK)]
     _on_all(lambda host: _bring(host, references))
 
@@ -126,8 +124,7 @@ def _private_network() -> str:
 def _start(host: Host) -> None:
     hosts.start(host)
     host.authorize(_KEY.with_suffix(".pub").read_text(encoding="utf-8"))
-    # A test host need not survive a power cut: dpkg waits for the disk after each file otherwise.
-    host.put("/etc/dpkg/dpkg.cfg.d/unsafe-io", "force-unsafe-io\n")
+    host.forgo_syncs()
 
 
 def _bring(host: Host, references: list[str]) -> None:

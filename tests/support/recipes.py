@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
+#: Role and prefix of the variables of each packaged image of a whole site.
+OF_A_SITE = (("traefik", ""), ("traefik", "traefik_proxy"), ("postgres", ""), ("object_store", ""), ("mlflow", ""))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.modelyard.platform.plugins.module_utils._image.base import Base, parse_base
+from ansible_collections.modelyard.platform.plugins.module_utils._image.base import BASE_DEFAULTS, Base, parse_base
 from ansible_collections.modelyard.platform.plugins.module_utils._image.recipe import Recipe, parse_recipe
 
 DOCKERFILE = "ARG BASE\nFROM ${BASE}\nCOPY run.sh /run.sh\n"
@@ -16,18 +16,7 @@ DOCKERFILE = "ARG BASE\nFROM ${BASE}\nCOPY run.sh /run.sh\n"
 
 def base_data(**changes: Any) -> dict[str, Any]:
     """Return the module's ``base`` option with its defaults."""
-    return {
-        "suite": "trixie",
-        "variant": "minbase",
-        "components": ["main"],
-        "packages": ["ca-certificates"],
-        "path_excludes": [],
-        "apt_options": [],
-        "mirror": None,
-        "security_mirror": None,
-        "revision": "",
-        **changes,
-    }
+    return {"suite": "trixie", **BASE_DEFAULTS, **changes}
 
 
 def make_base(*, architecture: str = "x86_64", **changes: Any) -> Base:
