@@ -20,6 +20,7 @@ from typing import Any, get_args
 
 import docker
 import pytest
+from docker.models.containers import Container
 from support.fingerprint import differences, litter, take_fingerprint
 from support.hostile import HostileProject, expected_rows
 from support.modules import ModuleResult, run_module, start_module
@@ -149,3 +150,28 @@ def test_the_run_after_a_kill_converges(
     assert litter(project.engine, project.site, project.name) == [], context
     check = run_module("compose_project", project.params(generation), check=True)
     assert (check.changed, check.values.get("plan")) == (False, []), f"{context}: {check}"
+
+
+def test_what_was_made_and_never_started_is_made_again(reference: Reference, disturbed: Disturbed) -> None:
+    """Between making a container and starting it Compose stops the old one: up to ten seconds in which a kill hits."""
+    project, generation = disturbed.project, disturbed.generation + 1
+    disturbed.generation = generation
+    old = project.container("built").attrs
+    good(apply(project, generation))
+    made = project.container("built")
+
+    made.remove(force=True)
+    name = old["Name"].lstrip("/")
+    copy_container(project.engine, old, name).start()
+    copy_container(project.engine, made.attrs, f"{old['Id'][:12]}_{name}")
+    after = apply(project, generation)
+
+    assert not after.failed, after.msg
+    assert differences(reference.fingerprints[generation % 2], fingerprint(project)) == []
+    assert litter(project.engine, project.site, project.name) == []
+
+
+def copy_container(engine: docker.DockerClient, attributes: dict[str, Any], name: str) -> Container:
+    """Make a container like another one, of the same image whatever its tag means by now."""
+    config = {**attributes["Config"], "Image": attributes["Image"], "HostConfig": attributes["HostConfig"]}
+    return engine.containers.get(engine.api.create_container_from_config(config, name)["Id"])

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -166,14 +167,21 @@ class Job:
     def _up(self, gate: Gate) -> None:
         """Make and start everything that does not change hands start-first, in the order of dependencies."""
         plan = self._prepared.plan
+        self._remove_half_made()
         there = {container.service for container in self._observe().containers}
-        made = [name for name in plan.services("create") if name not in there] + self._remade()
+        made = [name for name in plan.services("create", "start") if name not in there] + self._remade()
         added = [name for name in plan.services("create") if name in there]
-        starts = self._unpause(plan.services("start"))
+        starts = self._unpause(name for name in plan.services("start") if name in there)
         late = {name for name in starts if set(made) & set(self._needs(name))}
         self._up_some(gate, [name for name in starts if name not in late], "--no-recreate")
         self._up_some(gate, made, "--force-recreate")
         self._up_some(gate, [*added, *(name for name in starts if name in late)], "--no-recreate")
+
+    def _remove_half_made(self) -> None:
+        """Remove what an interrupted update made and never started: it has the name that Compose gives for a moment."""
+        for container in self._observe().containers:
+            if container.state == "created" and re.match(r"[0-9a-f]{12}_", container.name):
+                remove_container(self._host.engine, container.id)
 
     def _up_some(self, gate: Gate, services: Sequence[str], option: str) -> None:
         if services:
@@ -185,7 +193,7 @@ class Job:
             self._watch(gate, self._start_up(services, [option]), services, stale)
 
     def _remade(self) -> list[str]:
-        """Return what is made anew. Where an interrupted update has made it already, only its old copies go."""
+        """Return what is made anew. Where an interrupted update has started it already, only its old copies go."""
         remade = []
         for name in self._prepared.plan.services("recreate"):
             if name in self._swapping():
