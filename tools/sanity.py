@@ -18,11 +18,15 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / "build" / "sanity"
 COPY = HOME / "ansible_collections" / "modelyard" / "platform"
+#: As long as all others together: it runs beside them.
+SLOWEST = "pylint"
 LEFT_OUT = {"pslint": "checks PowerShell: it needs pwsh, and the collection has no PowerShell"}
 
 HOST_PYTHON = "/usr/bin/python3"
@@ -38,16 +42,18 @@ def main() -> int:
     copy_tree()
     environment = make_environment()
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    listed = ansible_test(["--list-tests"], environment, quiet=True).stdout.splitlines()
+    listed = ansible_test(["--list-tests"], environment).stdout.splitlines()
     tests = [name for name in listed if re.fullmatch("[a-z0-9-]+", name) and name not in LEFT_OUT]
     if not tests:
         sys.exit("Cannot run the sanity tests: ansible-test lists none; it says:\n" + "\n".join(listed))
     for name, reason in LEFT_OUT.items():
         print(f"Left out: {name}: {reason}.")
     print(f"Running {len(tests)} sanity tests with Python {version}: {' '.join(tests)}", flush=True)
-    selection = [word for name in tests for word in ("--test", name)]
-    done = ansible_test(["--python", version, *selection], environment, quiet=False)
-    runs = [done, *(test_on_host_python(python, environment) for python in host_pythons())]
+    parts = [[name for name in tests if name == SLOWEST], [name for name in tests if name != SLOWEST]]
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        started = [pool.submit(run_tests, ["--python", version, *selected(names)], environment) for names in parts]
+        started += [pool.submit(test_on_host_python, python, environment) for python in host_pythons()]
+    runs = [one.result() for one in started]
     left_out = [line for run in runs for line in run.stdout.splitlines() if "skip" in line.lower()]
     if left_out:
         print("Cannot count this as a pass, ansible-test left something out:", *left_out, sep="\n  ")
@@ -71,10 +77,22 @@ def test_on_host_python(python: str, environment: dict[str, str]) -> subprocess.
     version = subprocess.run(
         [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], check=True, capture_output=True, text=True
     ).stdout.strip()
-    chosen = ["--python", version, "--python-interpreter", python, "--test", "compile", "--test", "import"]
+    chosen = ["--python", version, "--python-interpreter", python, *selected(["compile", "import"])]
     # ansible-test asks for pythonX.Y by name too, and a version manager's shim of that name would answer with an error.
     path = f"{Path(python).parent}:{environment['PATH']}"
-    return ansible_test(chosen, {**environment, "PATH": path}, quiet=False)
+    return run_tests(chosen, {**environment, "PATH": path})
+
+
+def selected(names: Iterable[str]) -> list[str]:
+    """Return the arguments that select tests."""
+    return [word for name in names for word in ("--test", name)]
+
+
+def run_tests(arguments: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run tests, and show what they said when all of them are through: others run at the same time."""
+    done = ansible_test(arguments, environment)
+    print(done.stdout, end="", flush=True)
+    return done
 
 
 def copy_tree() -> None:
@@ -115,20 +133,13 @@ def _pip_version() -> str:
     return str(python_requirements.get_venv_packages(python)["pip"])
 
 
-def ansible_test(arguments: list[str], environment: dict[str, str], *, quiet: bool) -> subprocess.CompletedProcess[str]:
-    """Run ``ansible-test sanity`` in the copy; its output is in ``stdout``, and is shown unless ``quiet``."""
-    command = [str(Path(sys.prefix) / "bin" / "ansible-test"), "sanity", *arguments]
-    lines = []
-    with subprocess.Popen(
-        command, cwd=COPY, env=environment, text=True, stdin=subprocess.DEVNULL,
+def ansible_test(arguments: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run ``ansible-test sanity`` in the copy; all that it says is in ``stdout``."""
+    return subprocess.run(
+        [str(Path(sys.prefix) / "bin" / "ansible-test"), "sanity", *arguments],
+        cwd=COPY, env=environment, check=False, text=True, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    ) as process:  # fmt: skip
-        assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line)
-            if not quiet:
-                print(line, end="", flush=True)
-    return subprocess.CompletedProcess(command, process.returncode, "".join(lines))
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from support.tree import ROOT
 ROLES = {path.name: path for path in sorted((ROOT / "roles").iterdir()) if path.is_dir()}
 #: Public variables of a role; everything else goes through its overrides.
 MOST_VARIABLES = 16
+#: And of the one that has what all of them share.
+MOST_SHARED_VARIABLES = 20
 each_role = pytest.mark.parametrize("name", ROLES)
 
 
@@ -92,7 +94,7 @@ def test_role_writes_no_backslash_where_it_means_the_end_of_a_line(name: str) ->
 
 @each_role
 def test_role_has_few_variables(name: str) -> None:
-    assert len(options(ROLES[name])) <= MOST_VARIABLES
+    assert len(options(ROLES[name])) <= (MOST_SHARED_VARIABLES if name == "site" else MOST_VARIABLES)
 
 
 @each_role
@@ -122,7 +124,7 @@ def test_role_reads_no_variable_of_another_role(name: str) -> None:
 def test_role_uses_our_modules_alone(name: str) -> None:
     allowed = (
         "modelyard.platform.", "ansible.builtin.include_role", "ansible.builtin.include_tasks",
-        "ansible.builtin.import_tasks",
+        "ansible.builtin.import_tasks", "ansible.builtin.set_fact",
     )  # fmt: skip
     for task in tasks(ROLES[name]):
         actions = [key for key in task if key.count(".") >= 2]

@@ -21,6 +21,8 @@ from support.site import Site
 
 PACKAGES_BASE = ROOT / "roles/site/defaults/main/images.yml"
 #: What a role knows of other hosts where the site has none.
+#: Tests wait for many starts, so that theirs are asked often.
+QUICK_HEALTH_CHECK = {"interval": "2s", "timeout": "5s", "retries": 90}
 ALONE = {"is_inner": False, "edge": "localhost", "routed": ["localhost"], "admitted": {}, "addresses": {}}
 
 
@@ -85,7 +87,7 @@ class SiteOfRoles:
         return {
             "site_prefix": self.site.prefix, "site_directory": str(self.site.directory), "site_images": "packages",
             "site_secret_store": str(self.secret_store), "site_state": "present", "site_timezone": "UTC",
-            "site_private_address": "", "site_place": ALONE, **base,
+            "site_private_address": "", "site_place": ALONE, "site_health_check": QUICK_HEALTH_CHECK, **base,
         }  # fmt: skip
 
 

@@ -22,6 +22,7 @@ import yaml
 from docker.models.containers import Container
 
 from support.modules import HOST_PYTHON, ROOT, controller_environment
+from support.role_run import QUICK_HEALTH_CHECK
 
 #: What a client verifies with, the site's CA among them.
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
@@ -73,6 +74,7 @@ class WholeSite:
             "site_domain": self.domain, "site_prefix": self.prefix, "site_directory": str(self.directory),
             "site_secret_store": str(self.secret_store), "site_images": "packages", "site_tls": "local_ca",
             "site_ports": dict(self.ports), "site_address": "127.0.0.1", "postgres_route_enabled": True,
+            "site_health_check": QUICK_HEALTH_CHECK,
         }  # fmt: skip
         given = {name: value for name, value in {**values, **variables}.items() if value is not None}
         inventory = {"all": {"hosts": {"localhost": host}, "children": groups, "vars": given}}

@@ -93,7 +93,12 @@ def _imports_of(name: str, content: bytes) -> Iterator[str]:
     """Yield the files that a source's relative imports may mean, at its head and in its functions."""
     import ast  # in a payload Ansible has done this already
 
-    for node in ast.walk(ast.parse(content)):
+    # Expressions are most of a source, and none is an import.
+    waiting: list[ast.AST] = [ast.parse(content)]
+    while waiting:
+        node = waiting.pop()
+        for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+            waiting += getattr(node, block, ())
         if isinstance(node, ast.ImportFrom) and node.level:
             package = posixpath.normpath(posixpath.join(posixpath.dirname(name), "../" * (node.level - 1)))
             module = posixpath.normpath(posixpath.join(package, (node.module or "").replace(".", "/")))
