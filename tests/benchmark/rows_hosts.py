@@ -29,9 +29,11 @@ from support.hosts import Host, running_host
 from support.recipes import OF_A_SITE, packaged
 from support.whole_site import WholeSite
 
-from benchmark.harness import Row, paired_ratio, worst
+from benchmark.harness import Row, worst
 
 HOSTS = 8
+#: Its engine asks a container that serves twice a minute alone: eight sites' health checks are no part of a play.
+RELEASE = "trixie"
 #: At once, where this machine's disk and cores are what it takes.
 _AT_ONCE = 2
 GROUPS = ("edge", "data", "tracking", "clients")
@@ -52,8 +54,8 @@ def measure_one(name: str) -> Row:
 
 
 def compare_eight(name: str) -> Row:
-    """Compare one run for eight servers with one for the first of them."""
-    return paired_ratio(name, lambda: seconds_of("all"), lambda: seconds_of("host1"), limit=5.0, pairs=3)
+    """Compare one run for eight servers with one for the first of them; the worst pair counts, for each takes a minute."""
+    return worst(name, lambda: seconds_of("all") / seconds_of("host1"), "ratio", limit=5.0, times=5)
 
 
 def seconds_of(hosts: str) -> float:
@@ -78,7 +80,7 @@ def deployed() -> WholeSite:
     atexit.register(shutil.rmtree, folder)
     running = contextlib.ExitStack()
     atexit.register(running.close)
-    hosts = [running.enter_context(running_host("bookworm")) for _number in range(HOSTS)]
+    hosts = [running.enter_context(running_host(RELEASE)) for _number in range(HOSTS)]
     site = WholeSite(docker.from_env(version="auto", timeout=120), folder, prefix="modelyard")
     write_inventory(hosts, folder)
     references = [build(packaged(role, prefix), folder).reference for role, prefix in OF_A_SITE]
