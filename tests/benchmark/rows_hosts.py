@@ -54,7 +54,7 @@ def measure_one(name: str) -> Row:
 
 
 def compare_eight(name: str) -> Row:
-    """Compare one run for eight servers with one for the first of them; the worst pair counts, for each takes a minute."""
+    """Compare one run for eight servers with one for the first of them: the worst, for a pair takes a minute."""
     return worst(name, lambda: seconds_of("all") / seconds_of("host1"), "ratio", limit=5.0, times=5)
 
 
