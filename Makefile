@@ -61,7 +61,10 @@ e2e: setup engine ## a whole site of its own, brought up, used by real clients, 
 	pytest tests/e2e tests/hosts -m 'not long'
 
 # The engine before sanity: with it comes the system's Python, on which sanity compiles and imports what runs on hosts.
-test: check docs engine sanity integration e2e ## all tests, and the pages
+# These two mostly wait: side by side they take as long as the longer one. What each says comes when it is through.
+test: check docs engine sanity ## all tests, and the pages
+	@echo "The integration tests and those of whole sites run side by side, for half an hour; they say more at their end."
+	$(MAKE) --jobs=2 --output-sync=target integration e2e
 
 test-long: setup engine ## many kills, disks and engines that fail, bare hosts; its last result is in docs/long-tests.md
 	pytest tests/integration tests/hosts -m long

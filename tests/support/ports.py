@@ -10,20 +10,38 @@ twice: a server of a test that starts anew finds its port free, whatever else ru
 
 from __future__ import annotations
 
+import functools
 import itertools
-import os
 import socket
+from collections.abc import Iterator
 
 _FIRST, _OF_A_PROCESS, _PROCESSES = 20_000, 400, 25
-_own = _FIRST + os.getpid() % _PROCESSES * _OF_A_PROCESS
-_numbers = itertools.cycle(range(_own, _own + _OF_A_PROCESS))
+
+
+@functools.cache
+def _own_range() -> tuple[range, socket.socket]:
+    """Return this process's numbers, and what keeps others from taking them: the first one, bound and never served."""
+    for first in range(_FIRST, _FIRST + _PROCESSES * _OF_A_PROCESS, _OF_A_PROCESS):
+        guard = socket.socket()
+        try:
+            guard.bind(("127.0.0.1", first))
+        except OSError:
+            guard.close()
+        else:
+            return range(first + 1, first + _OF_A_PROCESS), guard
+    raise RuntimeError(f"Cannot give ports to tests: {_PROCESSES} processes have taken all from {_FIRST} on.")
+
+
+@functools.cache
+def _numbers() -> Iterator[int]:
+    return itertools.cycle(_own_range()[0])
 
 
 def free_ports(count: int) -> list[int]:
     """Return ports of TCP on which nobody listens."""
-    tried = itertools.islice(_numbers, _OF_A_PROCESS)
+    tried = itertools.islice(_numbers(), _OF_A_PROCESS)
     found = list(itertools.islice(filter(_is_free, tried), count))
-    assert len(found) == count, f"of the ports from {_own} on only {found} are free"
+    assert len(found) == count, f"of the ports in {_own_range()[0]} only {found} are free"
     return found
 
 
