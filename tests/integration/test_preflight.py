@@ -151,7 +151,8 @@ def test_a_site_begins_on_no_host_where_a_name_of_its_edge_is_not_in_the_dns(
     done = site.play()
     assert done.rc != 0
     assert list(done.results) == [
-        "site: Read what the roles of the site need", "site: Refuse what cannot work, before anything is touched",
+        "site: Read what the roles of the site need", "site: Keep what roles read of the plan",
+        "site: Refuse what cannot work, before anything is touched",
     ], done.output[-3000:]  # fmt: skip
     assert (
         "first: Cannot get a certificate for 'traefik.lab.invalid-top-level': this host finds no address of it; make a "

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -21,8 +22,10 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from support.modules import ROOT
 
-#: How long a page may take on a busy machine.
-PAGE_SECONDS = 40
+#: How long a page may take on a busy machine, loaded anew as often as it takes.
+PAGE_SECONDS = 90
+#: After this time a user would load it anew: of a request that was cut off a page may say nothing, and show no data.
+LOAD_SECONDS = 15
 
 
 def trust(home: Path, authority: Path) -> None:
@@ -72,14 +75,17 @@ def keep_screenshot(browser: webdriver.Chrome, name: str) -> None:
 
 def wait_for_texts(browser: webdriver.Chrome, *texts: str) -> None:
     """Wait until every text is seen on the page: rendered, not only somewhere in its source."""
-    shown = ""
+    shown, loaded = "", time.monotonic()
 
     def is_shown(asked: webdriver.Chrome) -> bool:
-        nonlocal shown
+        nonlocal shown, loaded
         shown = asked.execute_script("return document.body ? document.body.innerText : ''")
-        if any(text in shown for text in _INTERRUPTED):
+        if all(text in shown for text in texts):
+            return True
+        if any(text in shown for text in _INTERRUPTED) or time.monotonic() - loaded > LOAD_SECONDS:
             asked.refresh()
-        return all(text in shown for text in texts)
+            loaded = time.monotonic()
+        return False
 
     try:
         WebDriverWait(browser, PAGE_SECONDS, poll_frequency=0.2).until(is_shown)
