@@ -50,6 +50,7 @@ class Fleet:
         self._metrics = metrics
         self._transitions = Transitions(engine, record, prober, self._count, self.room, metrics, timing)
         self._loops: list[asyncio.Task[None]] = []
+        self._complaints: dict[str, str] = {}
         self._closing = False
 
     # What is declared
@@ -179,8 +180,9 @@ class Fleet:
                 state.set_failed(str(error))
             return None
         except EngineError as error:
-            LOG.warning("%s", error)
+            self._complain(state.config.name, error)
             return None
+        self._complaints.pop(state.config.name, None)
         if state.transition is None and state.moves == moves and not state.removed:
             self._compare(state, container)
         return container
@@ -217,10 +219,18 @@ class Fleet:
 
     async def _read(self) -> Counter[Endpoint] | None:
         try:
-            return await self._reader()
+            connections = await self._reader()
         except GatewayError as error:
-            LOG.warning("%s", error)
+            self._complain("", error)
             return None
+        self._complaints.pop("", None)
+        return connections
+
+    def _complain(self, subject: str, error: GatewayError) -> None:
+        """Log what is wrong with a service, or with the connections, once and not at every look."""
+        if self._complaints.get(subject) != str(error):
+            self._complaints[subject] = str(error)
+            LOG.warning("%s", error)
 
     @staticmethod
     def _in_flight(state: ServiceState, connections: Counter[Endpoint] | None) -> int | None:

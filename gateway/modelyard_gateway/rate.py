@@ -47,4 +47,5 @@ class Buckets:
 
 def whole_seconds(seconds: float) -> int:
     """Return the seconds of a ``Retry-After``: at least 1, never too early."""
-    return max(1, math.ceil(seconds))
+    # To the millisecond: what a sum of floats has too much is no second.
+    return max(1, math.ceil(round(seconds, 3)))

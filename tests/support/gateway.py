@@ -15,7 +15,7 @@ import hashlib
 import json
 import selectors
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -288,20 +288,20 @@ class FakeSite:
         *,
         target: str = "/v1/x",
         method: str = "GET",
-        leaves: Awaitable[object] | None = None,
+        leaves_after: float | None = None,
     ) -> Reply:
         """Ask as the gate does.
 
         :param headers: of the client; a good key where they are left out.
-        :param leaves: the client is gone when this ends.
+        :param leaves_after: seconds, after which the client is gone if it has no answer.
         """
         given = [(b"x-api-key", GOOD_KEY.encode())] if headers is None else headers
         ours = {"x-gate-service": service, "x-original-method": method, "x-original-uri": target}
         gate = [(name.encode(), value.encode()) for name, value in ours.items()]
-        return await self.call("/auth", [*gate, *given], leaves=leaves)
+        return await self.call("/auth", [*gate, *given], leaves_after=leaves_after)
 
     async def call(
-        self, path: str, headers: Headers, *, method: str = "GET", leaves: Awaitable[object] | None = None
+        self, path: str, headers: Headers, *, method: str = "GET", leaves_after: float | None = None
     ) -> Reply:
         """Call the application without a server."""
         said: list[Any] = []
@@ -310,7 +310,7 @@ class FakeSite:
         async def receive() -> Any:
             if came:
                 return came.pop()
-            await (leaves or asyncio.Event().wait())
+            await asyncio.sleep(1e9 if leaves_after is None else leaves_after)
             return {"type": "http.disconnect"}
 
         async def send(message: Any) -> None:
