@@ -28,7 +28,6 @@ Reason = Literal[
     "removed",  # the service was taken out of the file while the request waited
     "stopping",  # the gateway ends
     "gone",  # the client left while it was held
-    "broken",  # a mistake in the gateway: it stays closed
 ]
 
 _STATUS: dict[Reason, int] = {

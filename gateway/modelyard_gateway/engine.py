@@ -12,7 +12,6 @@ of a service::
 
 from __future__ import annotations
 
-import datetime
 import json
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -44,7 +43,7 @@ class Container:
     """What is known of a container at one moment.
 
     :param status: as the engine says: created, running, restarting, paused, exited, dead.
-    :param finished_at: Unix seconds of its last end, 0 if it never ended.
+    :param started_at: as the engine writes it; tells one run of a container from the next.
     :param addresses: in every network that it is in; none while it does not run.
     """
 
@@ -53,7 +52,6 @@ class Container:
     exit_code: int
     oom_killed: bool
     started_at: str
-    finished_at: float
     error: str
     addresses: tuple[str, ...]
 
@@ -101,7 +99,8 @@ class DockerEngine:
             return parse_container(json.loads(answer.body))
         except (ValueError, KeyError, TypeError) as error:
             raise EngineError(
-                f"Cannot inspect container {name!r}: the engine's answer has no {error}; see what the proxy does to it."
+                f"Cannot inspect container {name!r}: the answer is not the engine's ({type(error).__name__}: {error}); "
+                "see that the proxy leaves it as it is."
             ) from None
 
     async def start(self, name: str) -> None:
@@ -146,17 +145,9 @@ def parse_container(found: Any) -> Container:
         exit_code=int(state["ExitCode"]),
         oom_killed=bool(state.get("OOMKilled")),
         started_at=str(state["StartedAt"]),
-        finished_at=_parse_time(str(state["FinishedAt"])),
         error=str(state.get("Error") or ""),
         addresses=tuple(str(address) for address in addresses if address),
     )
-
-
-def _parse_time(text: str) -> float:
-    """Return Unix seconds of ``2026-11-20T10:00:00.123456789Z``, whole ones: Python 3.10 reads no nine digits."""
-    if text.startswith("0001-"):
-        return 0.0
-    return datetime.datetime.fromisoformat(f"{text[:19]}+00:00").timestamp()
 
 
 def _message(body: bytes) -> str:

@@ -153,7 +153,6 @@ class FakeEngine:
             exit_code=0 if found.is_running else found.exit_code,
             oom_killed=found.oom_killed,
             started_at=str(found.runs),
-            finished_at=0.0,
             error="",
             addresses=(found.address,) if found.is_running else (),
         )
