@@ -32,6 +32,7 @@ none, is the gateway's fault: the gate answers 503. It never lets a request thro
 
 * ``proxy_request_buffering off`` and no ``keepalive`` to services: the gate dials right after a grant, and an open
   connection is a request in flight. ``resolver_timeout`` below ``dial_seconds``.
+* ``/auth`` with ``proxy_pass_request_body off``, and ``Content-Length`` and ``Upgrade`` empty.
 * ``proxy_read_timeout`` of ``/auth`` above the longest ``hold_seconds``.
 * ``X-API-Key`` and ``Authorization`` end at the gate, as do ``X-Auth-*`` that a client sent.
 * It answers CORS preflights itself. One that comes here is denied like any request without a key, and wakes nothing.

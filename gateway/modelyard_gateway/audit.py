@@ -20,7 +20,7 @@ _MOST_LINES = 1000
 class AuditLog:
     """Gathers lines for a moment and writes them at once: a line costs no system call of its own.
 
-    :param write: takes a text of whole lines.
+    :param write: takes a text of whole lines. While it waits, the gateway does: what is not on record is not decided.
     :param later: has :meth:`flush` called soon, such as ``loop.call_later`` with a delay.
     """
 

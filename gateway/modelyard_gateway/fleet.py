@@ -26,7 +26,7 @@ from .transitions import Transitions
 
 LOG = logging.getLogger("modelyard_gateway")
 
-_POLL_SECONDS = 0.1
+_POLL_SECONDS = 0.25
 #: Whether a service answers a call as it should.
 Prober = Callable[[ServiceConfig, Call], Awaitable[bool]]
 #: The open connections of the gate.
@@ -141,6 +141,8 @@ class Fleet:
 
         :param why: ``idle``: calls it off if somebody wants the service meanwhile; ``room``: does not.
         """
+        # Now, and not when the task runs: whoever asks in between would be let through to what is being stopped.
+        state.phase = "sleeping"
         return self._begin(state, self._transitions.sleep(state, why))
 
     def _begin(self, state: ServiceState, moving: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -240,14 +242,18 @@ class Fleet:
 
     # Its life
 
-    def start(self) -> None:
-        """Begin to look after the services."""
+    def start(self, died: Callable[[], None]) -> None:
+        """Begin to look after the services.
+
+        :param died: called if that ends by a mistake of ours. A gateway that begins anew is right again; one that goes
+            on without looking is not.
+        """
         self._loops = [
             asyncio.create_task(self._repeat(self.observe, self._timing.observe_seconds)),
             asyncio.create_task(self._repeat(self.watch, self._timing.watch_seconds)),
         ]
         for loop in self._loops:
-            loop.add_done_callback(_die_loudly)
+            loop.add_done_callback(lambda task: _tell_of_death(task, died))
 
     async def _repeat(self, look: Callable[[], Awaitable[None]], seconds: float) -> None:
         while True:
@@ -274,8 +280,7 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def _die_loudly(task: asyncio.Task[None]) -> None:
-    """End the program with a loop that died of a mistake: restarted, it begins anew; without it, nothing is right."""
+def _tell_of_death(task: asyncio.Task[None], died: Callable[[], None]) -> None:
     if not task.cancelled() and task.exception() is not None:
         LOG.critical("Cannot look after the services: a bug in the gateway; report it.", exc_info=task.exception())
-        task.get_loop().stop()
+        died()

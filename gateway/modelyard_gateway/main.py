@@ -66,6 +66,7 @@ class Program:
         self._porter = Porter(parse_keys(read_bytes(settings.keys), settings.keys))
         self._engine = DockerEngine(settings.engine)
         # One thread of its own: name look-ups of services that do not come up fill the loop's threads.
+        self._has_died = False
         self._reading = ThreadPoolExecutor(1, "connections")
         self._fleet = Fleet(self._engine, self._record, probe, self._read, self._metrics, settings.timing)
         self._files = [
@@ -97,7 +98,7 @@ class Program:
         for ending in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(ending, self._end, server)
         looking = asyncio.create_task(self._look_always())
-        self._fleet.start()
+        self._fleet.start(lambda: self._die(server))
         try:
             await server.serve()
         finally:
@@ -105,7 +106,7 @@ class Program:
             await self._fleet.close()
             audit.flush()
             self._reading.shutdown(wait=False)
-        return 0 if server.started else 1
+        return 0 if server.started and not self._has_died else 1
 
     def _config(self, app: Gateway) -> uvicorn.Config:
         return uvicorn.Config(
@@ -132,6 +133,10 @@ class Program:
         # Who waits is told so first: the server waits for them.
         self._fleet.refuse()
         server.should_exit = True
+
+    def _die(self, server: uvicorn.Server) -> None:
+        self._has_died = True
+        self._end(server)
 
     async def _look_always(self) -> None:
         while True:

@@ -126,8 +126,7 @@ class Transitions:
             LOG.warning("%s", error)  # its memory stays taken until its end is seen
 
     async def sleep(self, state: ServiceState, why: str) -> None:
-        """Stop a service, unless something is in flight. Meanwhile nobody is let through to it."""
-        state.phase = "sleeping"
+        """Stop a service that is ``sleeping``, which nobody is let through to, unless something is in flight."""
         try:
             container = await self._see(state)
             if container.holds_resources:

@@ -252,6 +252,7 @@ class FakeSite:
         self.metrics, self.timing = Metrics(), timing or Timing()
         self.audit_lines: list[str] = []
         self.calls: list[tuple[str, str]] = []
+        self.deaths: list[float] = []
         self.reads_fail = False
         self.read_hook: Callable[[], None] = lambda: None
         self.wall = WALL
@@ -269,10 +270,11 @@ class FakeSite:
     async def running(self) -> AsyncIterator[FakeSite]:
         """Let it look after its services, from its first look on."""
         self.fleet.use(self.declared)
-        self.fleet.start()
+        self.fleet.start(lambda: self.deaths.append(now()))
         await asyncio.sleep(0.5)
         yield self
         await self.fleet.close()
+        assert not self.deaths, "it looked after nothing any more"
 
     def container(self, name: str) -> FakeContainer:
         return self.engine.containers[f"c-{name}"]

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -41,16 +42,26 @@ def with_state(**changed: Any) -> dict[str, Any]:
 async def served(answer: bytes, use: Callable[[int], Awaitable[Any]], *, after: float = 0.0) -> tuple[Any, bytes]:
     """Return what ``use`` of a port gives that answers so, and what was asked there."""
     asked = bytearray()
+    serving: set[asyncio.Task[Any]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.extend(await reader.readuntil(b"\r\n\r\n"))
-        await asyncio.sleep(after)
-        writer.write(answer)
-        writer.close()
+        serving.add(asyncio.current_task())  # type: ignore[arg-type]
+        try:
+            asked.extend(await reader.readuntil(b"\r\n\r\n"))
+            await asyncio.sleep(after)
+            writer.write(answer)
+            await writer.drain()
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
+    try:
         found = await use(server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
+        await asyncio.gather(*serving, return_exceptions=True)
     return found, bytes(asked)
 
 

@@ -308,8 +308,9 @@ async def _client(site: FakeSite, chance: random.Random, until: float, seen: lis
         reply = await site.ask(name, leaves_after=leaves_after)
         seen.append(reply)
         if reply.is_grant:
-            container = site.container(name)
+            container, stops = site.container(name), site.engine.stopped.count(f"c-{name}")
             await asyncio.sleep(chance.uniform(0, site.timing.dial_seconds * 0.9))  # the gate dials
+            assert site.engine.stopped.count(f"c-{name}") == stops, f"{name} was let be used and stopped"
             run_of_it = container.runs
             container.connections += container.is_running
             await asyncio.sleep(chance.choice([0.1, 0.5, 2.0, 15.0]))

@@ -145,6 +145,37 @@ def test_a_request_during_the_reads_calls_it_off_and_is_let_through(tmp_path: Pa
     run(ask())
 
 
+@pytest.mark.parametrize("why", ["idle", "room"])
+def test_nobody_is_let_through_from_the_very_moment_of_the_decision_on(why: str, tmp_path: Path) -> None:
+    """The reads may all be over before the gate has dialled for who was let through then."""
+
+    async def ask() -> None:
+        async with site_of(tmp_path).running() as site:
+            await site.ask()
+            await asyncio.sleep(20)
+            site.fleet.put_to_sleep(site.fleet.states["chat"], why)
+            assert not site.fleet.grant("chat")
+
+    run(ask())
+
+
+def test_a_bug_in_looking_ends_the_gateway(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def ask() -> None:
+        site = site_of(tmp_path)
+        async with site.running():
+
+            def broken() -> None:
+                raise ZeroDivisionError
+
+            site.read_hook = broken
+            await asyncio.sleep(10)
+            assert len(site.deaths) == 1
+            site.deaths.clear()
+
+    run(ask())
+    assert "Cannot look after the services: a bug in the gateway; report it." in caplog.text
+
+
 def test_a_request_during_the_stop_becomes_a_wake(tmp_path: Path) -> None:
     async def ask() -> None:
         async with site_of(tmp_path).running() as site:
