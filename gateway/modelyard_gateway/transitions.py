@@ -104,9 +104,10 @@ class Transitions:
             container = await self._see(state)
         except UnreachableError:
             return first  # the service can come up without the engine's answer
-        restarted = first is not None and (first.id, first.started_at) != (container.id, container.started_at)
-        if container.status != "running" or restarted:
+        if container.status != "running":
             raise _NotReadyError(container.why_ended())
+        if first is not None and (first.id, first.started_at) != (container.id, container.started_at):
+            raise _NotReadyError("it ended and was started again while it woke")
         return container
 
     async def _look_after_failure(self, state: ServiceState, failure: Exception, *, is_ours: bool) -> None:

@@ -295,7 +295,7 @@ def test_more_awake_than_there_is_room_for_is_put_right(tmp_path: Path) -> None:
 
 #: Little time for each thing, so that much happens.
 _SHORT = Timing(
-    dial_seconds=1, watch_seconds=0.5, observe_seconds=3, patience_seconds=3, drain_seconds=10, linger_seconds=5
+    dial_seconds=1, watch_seconds=2, observe_seconds=3, patience_seconds=3, drain_seconds=10, linger_seconds=5
 )
 
 

@@ -174,6 +174,7 @@ def test_a_bug_in_looking_ends_the_gateway(tmp_path: Path, caplog: pytest.LogCap
 
     run(ask())
     assert "Cannot look after the services: a bug in the gateway; report it." in caplog.text
+    caplog.clear()
 
 
 def test_a_request_during_the_stop_becomes_a_wake(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from modelyard_gateway.engine import Container
 from modelyard_gateway.services import parse_services
 from modelyard_gateway.state import Timing
 from support.gateway import FakeSite, now, run, service, services_file
@@ -312,6 +313,41 @@ def test_a_container_that_was_made_anew_is_let_be_used_only_when_it_is_ready(tmp
     run(ask())
 
 
+def test_a_container_that_its_restart_policy_brings_back_while_it_wakes_has_failed(tmp_path: Path) -> None:
+    async def ask() -> None:
+        async with site_of(tmp_path).running() as site:
+            container = site.container("chat")
+            container.ready_seconds = 10.0
+            waiting = asyncio.create_task(site.ask())
+            await asyncio.sleep(3)
+            container.run()
+            assert (await waiting).gate_status == 503
+            assert site.fleet.states["chat"].cause == "it ended and was started again while it woke"
+            assert site.engine.stopped == ["c-chat"]
+
+    run(ask())
+
+
+def test_what_was_seen_before_a_wake_does_not_count_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ask() -> None:
+        async with site_of(tmp_path).running() as site:
+            inspect, late = site.engine.inspect, [5.0]
+
+            async def inspect_late(name: str) -> Container:
+                found = await inspect(name)
+                await asyncio.sleep(late.pop() if late else 0.0)
+                return found
+
+            monkeypatch.setattr(site.engine, "inspect", inspect_late)
+            while late:
+                await asyncio.sleep(0.1)
+            assert (await site.ask()).is_grant
+            await asyncio.sleep(5)
+            assert site.phase("chat") == "awake"
+
+    run(ask())
+
+
 def test_failures_of_a_container_are_not_those_of_the_one_made_in_its_place(tmp_path: Path) -> None:
     async def ask() -> None:
         async with site_of(tmp_path).running() as site:
@@ -372,3 +408,4 @@ def test_a_bug_in_a_wake_is_told_and_does_not_hang_requests(
 
     run(ask())
     assert "Cannot move service 'chat': a bug in the gateway; report it." in caplog.text
+    caplog.clear()
