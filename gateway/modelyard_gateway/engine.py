@@ -21,6 +21,8 @@ from .errors import GatewayError
 from .exchange import Answer, ExchangeError, Peer, exchange
 
 _REQUEST_SECONDS = 20.0
+#: The engine makes devices and mounts before it answers.
+_START_SECONDS = 120.0
 #: The engine kills a container that does not stop in time, and that takes time itself.
 _BEYOND_STOP_SECONDS = 30.0
 _RUNNING = frozenset({"running", "restarting", "paused"})
@@ -104,7 +106,7 @@ class DockerEngine:
             ) from None
 
     async def start(self, name: str) -> None:
-        await self._ask("start", name, "POST", "start")
+        await self._ask("start", name, "POST", "start", _START_SECONDS)
 
     async def stop(self, name: str, seconds: int) -> None:
         await self._ask("stop", name, "POST", f"stop?t={seconds}", seconds + _BEYOND_STOP_SECONDS)

@@ -165,7 +165,8 @@ class Fleet:
 
     async def observe(self) -> None:
         """Look at all containers: others start and stop them too, and they fail."""
-        seen = [await self._observe_one(state) for state in list(self.states.values())]
+        # All at once: a proxy that hangs holds up one look, and not one after the other.
+        seen = await asyncio.gather(*(self._observe_one(state) for state in self.states.values()))
         if None not in seen:
             try:
                 self._record.keep(container.id for container in seen if container)

@@ -42,6 +42,7 @@ _END_SECONDS = 5
 def main(arguments: list[str]) -> int:
     """Serve until SIGTERM; return the exit code."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to read anew
     if len(arguments) != 1:
         LOG.error("Cannot start the gateway: its one argument is missing; give the path of its settings.")
         return 2

@@ -12,7 +12,6 @@ import http.server
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -23,16 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from .gateway import GOOD_CLIENTS, GOOD_KEY, keys_file, service, services_file
+from .ports import free_ports
 from .tree import ROOT
 
 ADDRESS = "127.0.0.1"
 _ASKED = re.compile(r"/containers/([^/?]+)/(json|start|stop)(?:\?t=[0-9]+)?")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((ADDRESS, 0))
-        return int(probe.getsockname()[1])
 
 
 class _Ready(http.server.BaseHTTPRequestHandler):
@@ -178,7 +172,7 @@ def running_gateway(
     folder: Path, clients: dict[str, Any] = GOOD_CLIENTS, more: int = 0, **given: Any
 ) -> Iterator[GatewayProcess]:
     """Run a gateway with one service that is real, and ``more`` that have no container."""
-    service_port, port = free_port(), free_port()
+    service_port, port = free_ports(2)
     engine = StandInEngine("c-chat", service_port)
     threading.Thread(target=engine.serve_forever, args=(0.01,), daemon=True).start()
     chat = service("chat", **{"address": ADDRESS, "port": service_port, "idle_seconds": 1, **given})

@@ -82,6 +82,26 @@ def test_the_end_tells_who_waits_and_writes_the_whole_log(tmp_path: Path) -> Non
         assert "Traceback" not in log
 
 
+def test_a_client_that_leaves_is_not_waited_for_and_its_service_wakes_all_the_same(tmp_path: Path) -> None:
+    with running_gateway(tmp_path) as gateway:
+        gateway.engine.is_held = True
+        with socket.create_connection((ADDRESS, gateway.port)) as client:
+            client.sendall(
+                f"GET /auth HTTP/1.1\r\nHost: x\r\nX-Gate-Service: chat\r\nX-API-Key: {GOOD_KEY}\r\n\r\n".encode()
+            )
+            gateway.until("waking")
+            assert b'waiting{service="chat"} 1' in gateway.get("/-/metrics")
+        until = time.monotonic() + 10
+        while b'waiting{service="chat"} 0' not in gateway.get("/-/metrics"):
+            assert time.monotonic() < until
+        gateway.engine.is_held = False
+        gateway.until("awake")
+        gateway.process.send_signal(signal.SIGTERM)  # with its end, the log is whole
+        gateway.process.wait(20)
+        (line,) = (tmp_path / "audit.log").read_text().splitlines()
+        assert json.loads(line)["reason"] == "gone"
+
+
 class Load(threading.Thread):
     """Requests one after the other over one connection, with a good key and a wrong one in turn."""
 
