@@ -10,7 +10,8 @@ The file is the one that ``compose_project`` reads for its verdicts, ``state/asl
 
 ``containers``: id to exit code. Whatever exited and is not in it with this very code has failed. ``stopping``: those
 whose code is a guess, because their end was not seen yet. It is written before the stop: a gateway that is killed in
-between would otherwise leave a container that looks like a failed one for ever.
+between would otherwise leave a container that looks like a failed one for ever, and the next one would let requests
+through to a container that the engine is about to kill.
 
 A record goes before its container is started. One that is then killed for memory (137) must not be taken for one that
 was once put to sleep by force (137 too).
@@ -60,6 +61,10 @@ class SleepRecord:
                 return False
             self.confirm(container.id, container.exit_code)
         return self._codes.get(container.id) == container.exit_code
+
+    def is_stopping(self, container_id: str) -> bool:
+        """Whether a stop of it was begun whose end was not seen. The engine may still be at it."""
+        return container_id in self._stopping
 
     def intend(self, container_id: str) -> None:
         """Say that the container is about to be stopped.

@@ -68,6 +68,9 @@ class Transitions:
 
     async def _wake(self, state: ServiceState) -> None:
         container = await self._see(state)
+        if container.holds_resources and self._record.is_stopping(container.id):
+            # It may answer until the engine kills it. Whoever was let through to it would be cut.
+            container = await self._stop(state, container)
         state.adopted = container.holds_resources
         await self._room.take(state)
         began = _now()
@@ -131,17 +134,11 @@ class Transitions:
         try:
             container = await self._see(state)
             if container.holds_resources:
-                if not await self._is_quiet(state, why):
+                # Once a stop was begun nobody was let through, so there is nothing to wait for.
+                if not self._record.is_stopping(container.id) and not await self._is_quiet(state, why):
                     state.phase = "awake"
                     return
-                self._record.intend(container.id)
-                await self._engine.stop(state.config.container, state.config.stop_seconds)
-                container = await self._see(state)
-            if container.holds_resources:
-                raise EngineError(
-                    f"Cannot stop container {state.config.container!r}: it is {container.status} after that; "
-                    "see its restart policy."
-                )
+                container = await self._stop(state, container)
         except GatewayError as error:
             # It may run or not: it is looked at again, and is in use until then.
             LOG.warning("%s", error)
@@ -150,6 +147,27 @@ class Transitions:
         if self.settle_ended(state, container):
             LOG.info("Service %r is asleep (%s).", state.config.name, why)
             self._metrics.slept(state.config.name, why)
+
+    async def _stop(self, state: ServiceState, container: Container) -> Container:
+        """Stop a container as one that is put to sleep, and return what it is then.
+
+        :raises GatewayError: it does not stop. If the engine said so, it is not stopping any more.
+        """
+        self._record.intend(container.id)
+        try:
+            await self._engine.stop(state.config.container, state.config.stop_seconds)
+            ended = await self._see(state)
+            if ended.holds_resources:
+                raise EngineError(
+                    f"Cannot stop container {state.config.container!r}: it is {ended.status} after that; "
+                    "see its restart policy."
+                )
+        except UnreachableError:
+            raise
+        except EngineError:
+            self._record.forget(container.id)
+            raise
+        return ended
 
     async def _is_quiet(self, state: ServiceState, why: str) -> bool:
         for read in range(_READS):

@@ -141,6 +141,7 @@ class FakeEngine:
     stopped: list[str] = field(default_factory=list)
     is_down: bool = False
     refuses: set[str] = field(default_factory=set)
+    stopping: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     stop_seconds: float = 0.5
     watch: Callable[[str, str], None] = lambda _name, _doing: None
 
@@ -159,7 +160,7 @@ class FakeEngine:
 
     async def start(self, name: str) -> None:
         found = await self._find(name)
-        if name in self.refuses:
+        if name in self.refuses and not found.is_running:
             raise EngineError(f"Cannot start container {name!r}: 500, no such device; see its log.")
         if not found.is_running:
             self.started.append(name)
@@ -169,9 +170,19 @@ class FakeEngine:
     async def stop(self, name: str, seconds: int) -> None:
         found = await self._find(name)
         self.watch(name, "stop")
+        if name in self.refuses:
+            raise EngineError(f"Cannot stop container {name!r}: 403, with no reason given; see its log.")
         self.stopped.append(name)
+        if name not in self.stopping:
+            self.stopping[name] = asyncio.create_task(self._stop(found, seconds))
+        # Who asked may go: the engine goes on.
+        await asyncio.shield(self.stopping[name])
+
+    async def _stop(self, found: FakeContainer, seconds: int) -> None:
         await asyncio.sleep(min(self.stop_seconds, seconds))
+        del self.stopping[found.name]
         if found.is_running:
+            assert not found.connections, f"{found.name} is killed with {found.connections} requests in flight"
             found.end(143 if self.stop_seconds <= seconds else 137)
 
     async def _find(self, name: str) -> FakeContainer:

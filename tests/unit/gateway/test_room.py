@@ -366,6 +366,34 @@ def test_whatever_happens_no_gpu_is_over_its_budget_and_no_busy_service_is_stopp
     run(ask())
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_gateways_that_are_restarted_cut_no_request_and_keep_to_the_budget(seed: int, tmp_path: Path) -> None:
+    chance = random.Random(seed)
+    needs = {f"s{number}": {"0": chance.randint(2, 8)} for number in range(5)}
+
+    async def ask() -> None:
+        site = shared(tmp_path, needs, {"0": 10}, idle_seconds=4, hold_seconds=15, timing=_SHORT)
+        guard = Guard(site)
+        site.engine.stop_seconds = 3.0
+        seen: list[Reply] = []
+        until = now() + 300
+        site.fleet.use(site.declared)
+        clients = [asyncio.create_task(_client(site, chance, until, seen)) for _ in range(8)]
+        while now() < until:
+            async with site.running():
+                await asyncio.sleep(chance.uniform(1, 30))
+            site.build()
+            site.fleet.use(site.declared)
+        async with site.running():
+            await asyncio.gather(*clients)
+            await asyncio.sleep(60)
+            assert {site.phase(name) for name in needs} == {"asleep"}
+        assert sum(reply.is_grant for reply in seen) > 20
+        assert guard.most > 0.5
+
+    run(ask())
+
+
 def test_after_all_accidents_everything_works_again(tmp_path: Path) -> None:
     chance = random.Random(7)
     needs = {"a": {"0": 6}, "b": {"0": 6}, "c": {"0": 4}}

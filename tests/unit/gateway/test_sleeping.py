@@ -230,6 +230,63 @@ def test_a_gateway_killed_between_the_stop_and_its_end_knows_the_container_as_as
     run(ask())
 
 
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_what_an_earlier_gateway_began_to_stop_is_used_by_nobody_until_it_has_ended(
+    is_wanted: bool, tmp_path: Path
+) -> None:
+    """It answers as if it were ready until the engine kills it."""
+
+    async def ask() -> None:
+        site = site_of(tmp_path, stop_seconds=20)
+        site.engine.stop_seconds = 20.0
+        async with site.running():
+            await site.ask()
+            while not site.engine.stopped:
+                await asyncio.sleep(0.1)
+        site.build()
+        async with site.running():
+            if is_wanted:
+                assert (await site.ask()).is_grant
+                assert site.engine.started == ["c-chat", "c-chat"]
+            else:
+                await asyncio.sleep(30)
+                assert (site.phase("chat"), site.engine.started) == ("asleep", ["c-chat"])
+
+    run(ask())
+
+
+def test_nor_by_a_request_that_comes_before_the_first_look(tmp_path: Path) -> None:
+    async def ask() -> None:
+        site = site_of(tmp_path, stop_seconds=20)
+        site.engine.stop_seconds = 20.0
+        async with site.running():
+            await site.ask()
+            while not site.engine.stopped:
+                await asyncio.sleep(0.1)
+        site.build()
+        site.fleet.use(site.declared)
+        assert (await site.ask()).is_grant
+        assert site.engine.started == ["c-chat", "c-chat"]
+        await site.fleet.close()
+
+    run(ask())
+
+
+def test_a_stop_that_is_refused_leaves_the_service_in_use(tmp_path: Path) -> None:
+    async def ask() -> None:
+        async with site_of(tmp_path).running() as site:
+            await site.ask()
+            site.engine.refuses.add("c-chat")
+            await asyncio.sleep(75)
+            assert json.loads(site.record_path.read_text()) == {"format": 1, "containers": {}, "stopping": []}
+            site.engine.refuses.clear()
+            assert (await site.ask()).is_grant
+            assert site.engine.started == ["c-chat"]
+            await until_asleep(site)
+
+    run(ask())
+
+
 def test_a_gateway_killed_between_the_stop_and_a_kill_for_memory_knows_the_container_as_failed(tmp_path: Path) -> None:
     async def ask() -> None:
         site = site_of(tmp_path)
