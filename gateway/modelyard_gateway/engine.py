@@ -58,6 +58,11 @@ class Container:
     addresses: tuple[str, ...]
 
     @property
+    def run(self) -> tuple[str, str]:
+        """What tells this run of this container from all others."""
+        return self.id, self.started_at
+
+    @property
     def holds_resources(self) -> bool:
         """Whether it has processes, and so may have memory of a GPU. A restarting one is about to."""
         return self.status in _RUNNING

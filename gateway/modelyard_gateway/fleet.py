@@ -201,7 +201,7 @@ class Fleet:
         if self._record.is_stopping(container.id):
             self.put_to_sleep(state, "idle")  # what an earlier gateway began, or this one when the engine was away
             return
-        same_run = known is not None and (known.id, known.started_at) == (container.id, container.started_at)
+        same_run = known is not None and known.run == container.run
         if (state.phase != "awake" or not same_run) and _now() >= state.retry_at:
             # Somebody else started it, or an earlier gateway did. It is in use as soon as it is ready.
             self._begin(state, self._transitions.wake(state))

@@ -109,7 +109,7 @@ class Transitions:
             return first  # the service can come up without the engine's answer
         if container.status != "running":
             raise _NotReadyError(container.why_ended())
-        if first is not None and (first.id, first.started_at) != (container.id, container.started_at):
+        if first is not None and first.run != container.run:
             raise _NotReadyError("it ended and was started again while it woke")
         return container
 
@@ -131,8 +131,13 @@ class Transitions:
 
     async def sleep(self, state: ServiceState, why: str) -> None:
         """Stop a service that is ``sleeping``, which nobody is let through to, unless something is in flight."""
+        known = state.container
         try:
             container = await self._see(state)
+            if known is not None and container.holds_resources and known.run != container.run:
+                # Somebody has started it anew just now, and may be waiting for it: it is in use when it is ready.
+                state.phase = "unknown"
+                return
             if container.holds_resources:
                 # Once a stop was begun nobody was let through, so there is nothing to wait for.
                 if not self._record.is_stopping(container.id) and not await self._is_quiet(state, why):

@@ -17,6 +17,7 @@ from ansible_collections.modelyard.platform.plugins.module_utils._compose.gate i
 from ansible_collections.modelyard.platform.plugins.module_utils._compose.site import Site
 from modelyard_gateway.errors import GatewayError
 from modelyard_gateway.sleep_record import SleepRecord
+from modelyard_gateway.state import Timing
 from support.gateway import FakeSite, now, run, service
 
 
@@ -370,6 +371,25 @@ def test_one_that_somebody_else_started_sleeps_after_its_idle_time(tmp_path: Pat
             assert json.loads(site.record_path.read_text())["containers"] == {}
             assert await until_asleep(site) >= began + 60
             assert site.engine.started == []
+
+    run(ask())
+
+
+def test_one_that_somebody_else_made_anew_just_now_is_not_stopped(tmp_path: Path) -> None:
+    """An apply of its project waits for it to become healthy."""
+
+    async def ask() -> None:
+        timing = Timing(observe_seconds=1000)
+        async with FakeSite(tmp_path, [service("chat", idle_seconds=60)], timing=timing).running() as site:
+            await site.ask()
+            await asyncio.sleep(59)
+            site.container("chat").generation = 1
+            site.container("chat").run()
+            await asyncio.sleep(30)
+            assert site.engine.stopped == []
+            assert (await site.ask()).is_grant
+            assert site.engine.started == ["c-chat"]
+            await until_asleep(site)
 
     run(ask())
 
