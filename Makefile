@@ -30,6 +30,7 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint, shellcheck, changelog fragmen
 	ruff check
 	ruff format --check
 	mypy -p ansible_collections.modelyard.platform.plugins
+	mypy -p modelyard_gateway
 	mypy tests/support tests/benchmark tests/contract tests/conftest.py tests/integration/conftest.py tests/e2e tests/hosts tools/*.py
 	MYPYPATH=extensions/molecule mypy extensions/molecule
 	yamllint --strict .

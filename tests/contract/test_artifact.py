@@ -18,7 +18,7 @@ from support.tree import ROOT, tracked_files
 
 MOST_BYTES = 2 * 1024 * 1024
 #: What users need of the tree, all of it; a role's tests and a module's cases are elsewhere.
-WHOLE = ("docs", "meta", "playbooks", "plugins", "roles")
+WHOLE = ("docs", "gateway", "meta", "playbooks", "plugins", "roles")
 MADE_BY_THE_BUILD = {"FILES.json", "MANIFEST.json"}
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ NESTING_LEVELS = 3
 
 PLUGINS = python_files("plugins")
 MODULE_UTILS = python_files("plugins/module_utils")
-CODE = [*PLUGINS, *python_files("tests/support"), *python_files("tests/benchmark"), *python_files("tools")]
+GATEWAY = python_files("gateway")
+CODE = [*PLUGINS, *GATEWAY, *python_files("tests/support"), *python_files("tests/benchmark"), *python_files("tools")]
 
 
 def _name(path: Path) -> str:
@@ -51,13 +53,21 @@ def test_module_utils_know_nothing_of_ansible(path: Path) -> None:
     assert not found, f"{_name(path)} imports {found}; only main() of a module knows Ansible, import ours relatively"
 
 
+@pytest.mark.parametrize("path", GATEWAY, ids=_name)
+def test_the_gateway_needs_nothing_but_python(path: Path) -> None:
+    """Its program alone needs a server: what decides can be tested and run anywhere, and nobody else's code decides."""
+    allowed = {*sys.stdlib_module_names, *({"uvicorn"} if path.name == "main.py" else ())}
+    found = {name for name in imported_names(path) if name.partition(".")[0] not in allowed}
+    assert not found, f"{_name(path)} imports {found}"
+
+
 @pytest.mark.parametrize("path", MODULE_UTILS, ids=_name)
 def test_module_utils_are_private(path: Path) -> None:
     inside = path.relative_to(ROOT / "plugins" / "module_utils").parts
     assert inside[0].startswith("_"), f"{_name(path)}: no promise is made for it, so its name starts with _"
 
 
-@pytest.mark.parametrize("path", PLUGINS, ids=_name)
+@pytest.mark.parametrize("path", [*PLUGINS, *GATEWAY], ids=_name)
 def test_plugins_use_no_assert(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     lines = [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Assert)]

@@ -1,0 +1,181 @@
+# Copyright: modelyard.platform contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The gateway as an ASGI application, and the contract between it and the gate.
+
+**The gate asks** ``GET /auth`` by ``auth_request``, without the body, and sets (nobody else may: ``proxy_set_header``
+replaces what a client sent under these names):
+
+=====================  ==================================================
+``X-Gate-Service``     the service's name, from the gate's own configuration
+``X-Original-Method``  ``$request_method``, for the audit log
+``X-Original-URI``     ``$request_uri``, for the audit log, which leaves the query out
+``X-Original-Address`` the client's address, for the audit log
+=====================  ==================================================
+
+and passes the client's ``X-API-Key`` and ``Authorization`` on as they came, all of them.
+
+**The gateway answers** 204 with ``X-Auth-Client: CLIENT``, or 403 with
+
+======================  =================================================
+``X-Gate-Status``       what the client is to get: 400, 401, 403, 429 or 503
+``X-Gate-Challenge``    with 401: the value of ``WWW-Authenticate``
+``X-Gate-Retry-After``  with 429 and 503: the value of ``Retry-After``
+======================  =================================================
+
+A denial is always 403, since ``auth_request`` passes 401 and 403 on and makes 500 of all else. The gate takes these
+headers by ``auth_request_set`` and answers with that status in an ``error_page 403`` of its own. Any other answer, or
+none, is the gateway's fault: the gate answers 503. It never lets a request through for want of an answer.
+
+**What the gate has to keep**, or what this program counts is not true:
+
+* ``proxy_request_buffering off`` and no ``keepalive`` to services: the gate dials right after a grant, and an open
+  connection is a request in flight. ``resolver_timeout`` below ``dial_seconds``.
+* ``/auth`` with ``proxy_pass_request_body off``, and ``Content-Length`` and ``Upgrade`` empty.
+* ``proxy_read_timeout`` of ``/auth`` above the longest ``hold_seconds``.
+* ``X-API-Key`` and ``Authorization`` end at the gate, as do ``X-Auth-*`` that a client sent.
+* It answers CORS preflights itself. One that comes here is denied like any request without a key, and wakes nothing.
+
+Others may ask ``GET /-/health/SERVICE`` (its phase alone, wakes nothing, needs no key), ``GET /-/live``, and, in the
+gate's network namespace, ``GET /-/metrics``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+from .audit import AuditLog
+from .credential import Porter
+from .decision import Decision, Denial, Grant, headers_of
+from .fleet import Fleet
+from .keys import Key
+from .metrics import CONTENT_TYPE, Metrics, Readings
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+_HEALTH = "/-/health/"
+_READ = frozenset(
+    {
+        b"x-api-key", b"authorization", b"x-gate-service", b"x-original-method", b"x-original-uri",
+        b"x-original-address",
+    }
+)  # fmt: skip
+_JSON = b"application/json"
+
+
+class Asked:
+    """The headers of a question of the gate. A client's bytes are shown, never trusted."""
+
+    def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        self._found: dict[bytes, list[bytes]] = {}
+        for name, value in headers:
+            if name in _READ:
+                self._found.setdefault(name, []).append(value)
+
+    def all(self, name: bytes) -> list[bytes]:
+        return self._found.get(name, [])
+
+    def only(self, name: bytes) -> str:
+        """Return the value of a header of the gate's own; empty where it is missing or not there once."""
+        values = self.all(name)
+        return values[0].decode("latin-1") if len(values) == 1 else ""
+
+
+class Gateway:
+    """The application."""
+
+    def __init__(
+        self, porter: Porter, fleet: Fleet, metrics: Metrics, audit: AuditLog, wall: Callable[[], float] = time.time
+    ) -> None:
+        self._porter, self._fleet, self._metrics, self._audit, self._wall = porter, fleet, metrics, audit, wall
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            # The gate asks by plain HTTP whatever its client speaks. Closed before it was accepted: 403.
+            await send({"type": "websocket.close"})
+            return
+        path = scope["path"]
+        if path == "/auth":
+            await self._auth(scope, receive, send)
+        elif scope["method"] not in ("GET", "HEAD"):
+            await _answer(send, 405, [(b"allow", b"GET, HEAD")])
+        elif path.startswith(_HEALTH):
+            await self._health(path.removeprefix(_HEALTH), send)
+        elif path == "/-/metrics":
+            await _answer(send, 200, [(b"content-type", CONTENT_TYPE)], self._metrics.text(self._readings()))
+        elif path == "/-/live":
+            await _answer(send, 204)
+        else:
+            await _answer(send, 404)
+
+    async def _auth(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asked = Asked(scope["headers"])
+        service = asked.only(b"x-gate-service")
+        checked = self._check(asked, service)
+        decision = checked if isinstance(checked, Denial) else await self._let_through(checked, service, receive)
+        known = service if service in self._fleet.states else ""
+        self._metrics.decided(known, decision)
+        self._audit.add(
+            self._wall(),
+            known,
+            decision,
+            method=asked.only(b"x-original-method"),
+            target=asked.only(b"x-original-uri"),
+            remote=asked.only(b"x-original-address"),
+        )
+        await _answer(send, 204 if isinstance(decision, Grant) else 403, headers_of(decision))
+
+    def _check(self, asked: Asked, service: str) -> Key | Denial:
+        if not service:
+            return Denial("misasked")
+        now = asyncio.get_running_loop().time()
+        api_keys, authorizations = asked.all(b"x-api-key"), asked.all(b"authorization")
+        return self._porter.check(api_keys, authorizations, service, wall=self._wall(), now=now)
+
+    async def _let_through(self, key: Key, service: str, receive: Receive) -> Decision:
+        if self._fleet.grant(service):
+            return Grant(key)
+        held = asyncio.ensure_future(self._fleet.hold(service))
+        left = asyncio.ensure_future(_until_disconnect(receive))
+        try:
+            await asyncio.wait({held, left}, return_when=asyncio.FIRST_COMPLETED)
+            denial = held.result() if held.done() else Denial("gone")
+        finally:
+            held.cancel()
+            left.cancel()
+        return Grant(key) if denial is None else dataclasses.replace(denial, key=key)
+
+    async def _health(self, service: str, send: Send) -> None:
+        state = self._fleet.states.get(service)
+        if state is None:
+            await _answer(send, 404)
+            return
+        # To a client, one that goes to sleep is asleep: a request would wake it.
+        phase = "asleep" if state.phase == "sleeping" else state.phase
+        body = json.dumps({"service": service, "state": phase}).encode()
+        await _answer(send, 200, [(b"content-type", _JSON), (b"cache-control", b"no-store")], body)
+
+    def _readings(self) -> Readings:
+        room = self._fleet.room
+        return Readings(self._fleet.states.values(), room.budget_mib, room.used_mib(), len(self._porter.keyring))
+
+
+async def _until_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _answer(send: Send, status: int, headers: Headers | None = None, body: bytes = b"") -> None:
+    length = [] if status == 204 else [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": [*(headers or []), *length]})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,290 @@
+# Copyright: modelyard.platform contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""All services together: who is let through now, who waits, and what is seen from time to time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from .decision import Denial
+from .engine import Container, Engine, EngineError, MissingContainerError
+from .errors import GatewayError
+from .inflight import Endpoint, to_service
+from .metrics import Metrics
+from .rate import whole_seconds
+from .room_queue import RoomQueue
+from .services import Call, Declared, ServiceConfig
+from .sleep_record import SleepRecord
+from .state import ServiceState, Timing
+from .transitions import Transitions
+
+LOG = logging.getLogger("modelyard_gateway")
+
+_POLL_SECONDS = 0.25
+#: Whether a service answers a call as it should.
+Prober = Callable[[ServiceConfig, Call], Awaitable[bool]]
+#: The open connections of the gate.
+Reader = Callable[[], Awaitable[Counter[Endpoint]]]
+
+
+class Fleet:
+    """The services and what moves them.
+
+    Each service has at most one *transition* at a time, a task that wakes it or puts it to sleep. Requests wait for
+    that task and do not own it: when they leave, it goes on. Everything runs in one event loop, so that between two
+    ``await`` nothing changes: this is the lock.
+    """
+
+    def __init__(
+        self, engine: Engine, record: SleepRecord, prober: Prober, reader: Reader, metrics: Metrics, timing: Timing
+    ) -> None:
+        self.states: dict[str, ServiceState] = {}
+        self.room = RoomQueue(self.states, self.put_to_sleep, timing)
+        self._engine, self._record, self._reader, self._timing = engine, record, reader, timing
+        self._metrics = metrics
+        self._transitions = Transitions(engine, record, prober, self._count, self.room, metrics, timing)
+        self._loops: list[asyncio.Task[None]] = []
+        self._complaints: dict[str, str] = {}
+        self._closing = False
+
+    # What is declared
+
+    def use(self, declared: Declared) -> None:
+        """Serve these services from now on. Those that stay keep what is known of them."""
+        now = _now()
+        for name, state in list(self.states.items()):
+            config = declared.services.get(name)
+            if config is None or config.container != state.config.container:
+                self._remove(name)
+            else:
+                state.config = config
+        for name, config in declared.services.items():
+            if name not in self.states:
+                # What an earlier gateway let through is not known: to this one, everything was in use just now.
+                self.states[name] = ServiceState(config, last_grant=now, last_used=now)
+        self.room.budget_mib = dict(declared.budget_mib)
+
+    def _remove(self, name: str) -> None:
+        state = self.states.pop(name)
+        state.removed = True
+        if state.transition:
+            state.transition.cancel()
+
+    # Requests
+
+    def grant(self, name: str) -> bool:
+        """Let a request through to a service that is awake; tell whether it is."""
+        state = self.states.get(name)
+        if state is None or not state.is_open:
+            return False
+        state.use(_now())
+        return True
+
+    async def hold(self, name: str) -> Denial | None:
+        """Wake a service for an authorised request and wait for it, as long as a request may be held.
+
+        :returns: None when the request is let through.
+        """
+        state = self.states.get(name)
+        if state is None:
+            return Denial("unknown_service", 5)
+        if state.waiting >= self._timing.most_waiting:
+            return Denial("crowded", whole_seconds(state.retry_seconds(_now())))
+        state.waiting += 1
+        try:
+            return await self._hold(state)
+        finally:
+            state.waiting -= 1
+            state.wanted_at = _now()
+
+    async def _hold(self, state: ServiceState) -> Denial | None:
+        until = _now() + state.config.hold_seconds
+        while True:
+            now = _now()
+            if refusal := self._refusal(state, now):
+                return refusal
+            if state.is_open:
+                state.use(now)
+                return None
+            if state.transition is None and state.phase != "awake" and now >= state.retry_at:
+                self._begin(state, self._transitions.wake(state))
+            if now >= until:
+                return Denial("waking", whole_seconds(state.retry_seconds(now)))
+            await self._wait_for_change(state, until - now)
+
+    async def _wait_for_change(self, state: ServiceState, seconds: float) -> None:
+        if state.transition is None:  # it is drained for another service, or the engine did not answer
+            await asyncio.sleep(min(seconds, _POLL_SECONDS))
+            return
+        # Unlike wait_for, this does not cancel what it waits for: neither after that time nor when the client leaves.
+        await asyncio.wait({state.transition}, timeout=seconds)
+
+    def _refusal(self, state: ServiceState, now: float) -> Denial | None:
+        if self._closing:
+            return Denial("stopping", 2)
+        if state.removed:
+            return Denial("removed", 5)
+        if state.phase == "failed" and state.transition is None and now < state.retry_at:
+            return Denial("failed", whole_seconds(state.retry_at - now))
+        return None
+
+    # Transitions
+
+    def put_to_sleep(self, state: ServiceState, why: str) -> asyncio.Task[None]:
+        """Begin to put a service to sleep that is awake and has no transition.
+
+        :param why: ``idle``: calls it off if somebody wants the service meanwhile; ``room``: does not.
+        """
+        # Now, and not when the task runs: whoever asks in between would be let through to what is being stopped.
+        state.phase = "sleeping"
+        return self._begin(state, self._transitions.sleep(state, why))
+
+    def _begin(self, state: ServiceState, moving: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        state.moves += 1
+        state.transition = asyncio.create_task(moving)
+        state.transition.add_done_callback(lambda task: self._end(state, task))
+        return state.transition
+
+    def _end(self, state: ServiceState, task: asyncio.Task[None]) -> None:
+        state.transition = None
+        if task.cancelled() or task.exception() is None:
+            return
+        # A mistake of ours. What became of the container is found out by looking, and not in a hurry.
+        LOG.error(
+            "Cannot move service %r: a bug in the gateway; report it.", state.config.name, exc_info=task.exception()
+        )
+        state.phase, state.retry_at = "unknown", _now() + self._timing.first_backoff_seconds
+
+    # What is seen
+
+    async def observe(self) -> None:
+        """Look at all containers: others start and stop them too, and they fail."""
+        # All at once: a proxy that hangs holds up one look, and not one after the other.
+        seen = await asyncio.gather(*(self._observe_one(state) for state in self.states.values()))
+        if None not in seen:
+            try:
+                self._record.keep(container.id for container in seen if container)
+            except GatewayError as error:
+                LOG.warning("%s", error)
+
+    async def _observe_one(self, state: ServiceState) -> Container | None:
+        moves = state.moves
+        try:
+            container = await self._engine.inspect(state.config.container)
+        except MissingContainerError as error:
+            if state.transition is None and state.moves == moves:
+                state.holds_memory, state.container = False, None
+                state.set_failed(str(error))
+            return None
+        except EngineError as error:
+            self._complain(state.config.name, error)
+            return None
+        self._complaints.pop(state.config.name, None)
+        if state.transition is None and state.moves == moves and not state.removed:
+            self._compare(state, container)
+        return container
+
+    def _compare(self, state: ServiceState, container: Container) -> None:
+        known, state.container = state.container, container
+        if known is not None and known.id != container.id:
+            state.failures, state.retry_at, state.phase = 0, 0.0, "unknown"  # another one was made in its place
+        state.holds_memory = container.holds_resources
+        if not container.holds_resources:
+            self._transitions.settle_ended(state, container)
+            return
+        if self._record.is_stopping(container.id):
+            self.put_to_sleep(state, "idle")  # what an earlier gateway began, or this one when the engine was away
+            return
+        same_run = known is not None and known.run == container.run
+        if (state.phase != "awake" or not same_run) and _now() >= state.retry_at:
+            # Somebody else started it, or an earlier gateway did. It is in use as soon as it is ready.
+            self._begin(state, self._transitions.wake(state))
+
+    async def watch(self) -> None:
+        """Look at the connections, and put to sleep what is idle for too long or more than the GPUs have."""
+        connections = await self._read()
+        now = _now()
+        for state in self.states.values():
+            if state.phase == "awake":
+                state.count(self._in_flight(state, connections), now)
+                if now - state.woke_at >= self._timing.stable_seconds:
+                    state.failures = 0
+        for state in list(self.states.values()):
+            if state.is_idle_too_long(now, self._timing):
+                self.put_to_sleep(state, "idle")
+        self.room.relieve(now)
+
+    async def _count(self, state: ServiceState) -> int | None:
+        return self._in_flight(state, await self._read())
+
+    async def _read(self) -> Counter[Endpoint] | None:
+        try:
+            connections = await self._reader()
+        except GatewayError as error:
+            self._complain("", error)
+            return None
+        self._complaints.pop("", None)
+        return connections
+
+    def _complain(self, subject: str, error: GatewayError) -> None:
+        """Log what is wrong with a service, or with the connections, once and not at every look."""
+        if self._complaints.get(subject) != str(error):
+            self._complaints[subject] = str(error)
+            LOG.warning("%s", error)
+
+    @staticmethod
+    def _in_flight(state: ServiceState, connections: Counter[Endpoint] | None) -> int | None:
+        if connections is None or state.container is None or not state.container.addresses:
+            return None
+        return to_service(connections, state.container.addresses, state.config.port)
+
+    # Its life
+
+    def start(self, died: Callable[[], None]) -> None:
+        """Begin to look after the services.
+
+        :param died: called if that ends by a mistake of ours. A gateway that begins anew is right again; one that goes
+            on without looking is not.
+        """
+        self._loops = [
+            asyncio.create_task(self._repeat(self.observe, self._timing.observe_seconds)),
+            asyncio.create_task(self._repeat(self.watch, self._timing.watch_seconds)),
+        ]
+        for loop in self._loops:
+            loop.add_done_callback(lambda task: _tell_of_death(task, died))
+
+    async def _repeat(self, look: Callable[[], Awaitable[None]], seconds: float) -> None:
+        while True:
+            await look()
+            await asyncio.sleep(seconds)
+
+    def refuse(self) -> None:
+        """Tell whoever waits, or comes, to come again, and leave what was begun as it is, on record."""
+        self._closing = True
+        for state in self.states.values():
+            if state.transition:
+                state.transition.cancel()
+
+    async def close(self) -> None:
+        """End all of it."""
+        self.refuse()
+        tasks = [*self._loops, *(state.transition for state in self.states.values() if state.transition)]
+        for task in self._loops:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _tell_of_death(task: asyncio.Task[None], died: Callable[[], None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        LOG.critical("Cannot look after the services: a bug in the gateway; report it.", exc_info=task.exception())
+        died()

@@ -1,0 +1,68 @@
+# Copyright: modelyard.platform contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Files that may change at any time, read anew without a restart."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .errors import GatewayError
+from .files import read_bytes
+from .metrics import Metrics
+
+LOG = logging.getLogger("modelyard_gateway")
+_Stamp = tuple[int, int, int]
+
+
+@dataclass
+class WatchedFile:
+    """A file and what is done with it.
+
+    Its *folder* has to be mounted: who replaces a file by a rename makes a new one, which a mount of the file never
+    shows.
+
+    :param name: for metrics.
+    :param use: takes the file's content and its path; raises :class:`GatewayError` and changes nothing if it is wrong.
+    """
+
+    name: str
+    path: str
+    use: Callable[[bytes, str], None]
+    seen: _Stamp | None = None
+
+    def load(self) -> None:
+        """Read it for the first time.
+
+        :raises GatewayError: it is not there or wrong: there is nothing to go on with.
+        """
+        self.seen = _stamp(self.path)
+        self.use(read_bytes(self.path), self.path)
+
+    def look(self, metrics: Metrics, *, anyway: bool = False) -> None:
+        """Read it again if it changed. What was good before stays in use while it is wrong."""
+        # Taken before the file is read: what changes meanwhile is read again at the next look.
+        stamp = _stamp(self.path)
+        if stamp == self.seen and not anyway:
+            return
+        self.seen = stamp
+        try:
+            self.use(read_bytes(self.path), self.path)
+        except GatewayError as error:
+            LOG.error("%s What was read before stays in use.", error)
+            metrics.reloaded(self.name, succeeded=False)
+            return
+        LOG.info("Read %s anew.", self.path)
+        metrics.reloaded(self.name, succeeded=True)
+
+
+def _stamp(path: str) -> _Stamp | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

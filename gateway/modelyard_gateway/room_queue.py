@@ -1,0 +1,126 @@
+# Copyright: modelyard.platform contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Waiting for room in the GPUs: one after the other, and nobody for ever.
+
+Who needs a GPU waits behind whoever came before and needs the same one. A small service does not slip in before a
+large one: the large one would never come up. The first one gets room by putting idle services to sleep. If busy ones
+are in its way, it waits for them; after a while they get no new requests (which wait in turn, behind it), so that a
+service that is never idle shuts out nobody. What is in flight is never cut: a stream that does not end by then wins,
+and its service is left alone for as long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+
+from .room import choose_sleepers, shortage_mib, used_mib
+from .services import Mebibytes
+from .state import ServiceState, Timing
+
+_POLL_SECONDS = 0.25
+
+
+class NobodyWaitsError(Exception):
+    """The service got no room, and nobody wants it any more."""
+
+
+class RoomQueue:
+    """Who waits for room, and what is used of each GPU."""
+
+    def __init__(
+        self,
+        states: Mapping[str, ServiceState],
+        put_to_sleep: Callable[[ServiceState, str], asyncio.Task[None]],
+        timing: Timing,
+    ) -> None:
+        self.budget_mib: Mebibytes = {}
+        self._states, self._put_to_sleep, self._timing = states, put_to_sleep, timing
+        self._queue: list[ServiceState] = []
+
+    def used_mib(self) -> dict[str, int]:
+        """Return what is used of each GPU, or may be."""
+        return used_mib(state.config.vram_mib for state in self._states.values() if state.holds_memory)
+
+    async def take(self, state: ServiceState) -> None:
+        """Return when ``state`` has its memory, which is its own from then on.
+
+        :raises NobodyWaitsError: all who wanted it have been gone for a while.
+        """
+        if state.holds_memory:
+            return
+        self._queue.append(state)
+        began = _now()
+        try:
+            while not self._grab(state):
+                await self._make_room(state, began)
+        finally:
+            self._queue.remove(state)
+            self._undrain(state)
+
+    def _grab(self, state: ServiceState) -> bool:
+        if self._is_first(state) and not self._shortage(state):
+            state.holds_memory = True
+        return state.holds_memory
+
+    def _is_first(self, state: ServiceState) -> bool:
+        before = self._queue[: self._queue.index(state)]
+        return not any(other.config.vram_mib.keys() & state.config.vram_mib.keys() for other in before)
+
+    def _shortage(self, state: ServiceState) -> dict[str, int]:
+        return shortage_mib(state.config.vram_mib, self.used_mib(), self.budget_mib)
+
+    async def _make_room(self, state: ServiceState, began: float) -> None:
+        now = _now()
+        if not state.waiting and now - max(state.wanted_at, began) > self._timing.linger_seconds:
+            raise NobodyWaitsError
+        sleepers: list[ServiceState] = []
+        if self._is_first(state):
+            sleepers = self._sleepers(self._idle(now), self._shortage(state))
+            if not sleepers and now - began >= self._timing.patience_seconds:
+                self._drain(state, now)
+        if sleepers:
+            await asyncio.wait({self._put_to_sleep(sleeper, "room") for sleeper in sleepers})
+        if not sleepers or any(sleeper.holds_memory for sleeper in sleepers):
+            await asyncio.sleep(_POLL_SECONDS)
+
+    def _idle(self, now: float) -> list[ServiceState]:
+        return [state for state in self._states.values() if state.is_idle(now, self._timing)]
+
+    def _sleepers(
+        self, candidates: Iterable[ServiceState], missing: Mebibytes, wanting: ServiceState | None = None
+    ) -> list[ServiceState]:
+        # Those that are being drained come first, so that a choice once made stays.
+        longest_idle_first = sorted(
+            candidates, key=lambda state: (wanting is None or state.drained_for is not wanting, state.last_used)
+        )
+        chosen = choose_sleepers([(state.config.name, state.config.vram_mib) for state in longest_idle_first], missing)
+        return [self._states[name] for name in chosen]
+
+    def _drain(self, wanting: ServiceState, now: float) -> None:
+        """Choose busy services that get no new requests, and give up on those that do not end."""
+        for state in self._states.values():
+            if state.drained_for is wanting and now >= state.drained_until:
+                state.drained_for, state.undrained_until = None, now + self._timing.drain_seconds
+        awake = [state for state in self._states.values() if state.phase == "awake" and now >= state.undrained_until]
+        for state in self._sleepers(awake, self._shortage(wanting), wanting):
+            if state.drained_for is None:
+                state.drained_for, state.drained_until = wanting, now + self._timing.drain_seconds
+
+    def _undrain(self, wanting: ServiceState) -> None:
+        for state in self._states.values():
+            if state.drained_for is wanting:
+                state.drained_for = None
+
+    def relieve(self, now: float) -> None:
+        """Put idle services to sleep while more is used than there is: others start containers too."""
+        used = self.used_mib()
+        excess = {gpu: mib - self.budget_mib.get(gpu, 0) for gpu, mib in used.items()}
+        for sleeper in self._sleepers(self._idle(now), {gpu: mib for gpu, mib in excess.items() if mib > 0}):
+            self._put_to_sleep(sleeper, "room")
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,106 @@
+# Copyright: modelyard.platform contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The record of what sleeps: so that whoever looks knows a container put to sleep from one that failed.
+
+The file is the one that ``compose_project`` reads for its verdicts, ``state/asleep.json`` of the site::
+
+    {"format": 1, "containers": {"ID": 143}, "stopping": ["ID"]}
+
+``containers``: id to exit code. Whatever exited and is not in it with this very code has failed. ``stopping``: those
+whose code is a guess, because their end was not seen yet. It is written before the stop: a gateway that is killed in
+between would otherwise leave a container that looks like a failed one for ever, and the next one would let requests
+through to a container that the engine is about to kill.
+
+A record goes before its container is started. One that is then killed for memory (137) must not be taken for one that
+was once put to sleep by force (137 too).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from .engine import Container
+from .files import FORMAT, parse_fields, read_bytes, write_json
+
+#: Of what ends by SIGTERM, as ``init: true`` reports it.
+_USUAL_EXIT_CODE = 143
+
+
+class SleepRecord:
+    """The file, and what it says."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._codes: dict[str, int] = {}
+        self._stopping: set[str] = set()
+
+    def load(self) -> None:
+        """Read what an earlier gateway wrote.
+
+        :raises GatewayError: it cannot be read, or is damaged: nothing is known then, and nothing may be guessed.
+        """
+        if not os.path.lexists(self._path):
+            return
+        fields = parse_fields(read_bytes(self._path), self._path)
+        self._codes = fields.numbers("containers", least=-1, most=255)
+        self._stopping = set(fields.texts("stopping")) if "stopping" in fields.found else set()
+
+    def is_asleep(self, container: Container) -> bool:
+        """Whether we stopped this container, and it ended as it did then.
+
+        A stop whose end was not seen is known by this call: its exit code is written down.
+
+        :raises GatewayError: that could not be written.
+        """
+        if container.id in self._stopping:
+            if container.oom_killed:
+                self.forget(container.id)
+                return False
+            self.confirm(container.id, container.exit_code)
+        return self._codes.get(container.id) == container.exit_code
+
+    def is_stopping(self, container_id: str) -> bool:
+        """Whether a stop of it was begun whose end was not seen. The engine may still be at it."""
+        return container_id in self._stopping
+
+    def intend(self, container_id: str) -> None:
+        """Say that the container is about to be stopped.
+
+        :raises GatewayError: it could not be written: do not stop it.
+        """
+        codes = {**self._codes, container_id: self._codes.get(container_id, _USUAL_EXIT_CODE)}
+        self._write(codes, self._stopping | {container_id})
+
+    def confirm(self, container_id: str, exit_code: int) -> None:
+        """Say how a container that was put to sleep ended.
+
+        :raises GatewayError: it could not be written; :meth:`is_asleep` makes up for it.
+        """
+        self._write({**self._codes, container_id: exit_code}, self._stopping - {container_id})
+
+    def forget(self, container_id: str) -> None:
+        """Say that a container is not asleep (any more).
+
+        :raises GatewayError: it could not be written: do not start it.
+        """
+        if container_id in self._codes or container_id in self._stopping:
+            codes = {key: code for key, code in self._codes.items() if key != container_id}
+            self._write(codes, self._stopping - {container_id})
+
+    def keep(self, container_ids: Iterable[str]) -> None:
+        """Forget all others: containers that were made anew have other ids.
+
+        :raises GatewayError: it could not be written.
+        """
+        kept = set(container_ids)
+        if not self._codes.keys() <= kept:
+            codes = {key: code for key, code in self._codes.items() if key in kept}
+            self._write(codes, self._stopping & kept)
+
+    def _write(self, codes: dict[str, int], stopping: set[str]) -> None:
+        content = {"format": FORMAT, "containers": codes, "stopping": sorted(stopping)}
+        write_json(self._path, content)
+        self._codes, self._stopping = codes, stopping

@@ -1,0 +1,196 @@
+# Copyright: modelyard.platform contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The program as a whole: its server, its signals, real connections, and what it costs."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.gateway import GOOD_CLIENTS, GOOD_KEY, key, keys_file
+from support.gateway_process import ADDRESS, GatewayProcess, ask_over, running_gateway
+from support.tree import ROOT
+
+pytest.importorskip("uvicorn", reason="the server of the gateway's image, which has a Python of its own")
+
+#: Bars of the project's benchmark table.
+MOST_MIB = 80
+MOST_RELOAD_SECONDS = 1.0
+
+
+def thousand_keys(**more: Any) -> dict[str, Any]:
+    clients = {f"client{number}": {"keys": [key("k", f"key-number-{number:09}", "chat")]} for number in range(999)}
+    return {**clients, **GOOD_CLIENTS, **more}
+
+
+def test_a_service_wakes_stays_awake_while_something_is_in_flight_and_sleeps_again(tmp_path: Path) -> None:
+    with running_gateway(tmp_path) as gateway:
+        gateway.until("failed")  # stopped, and on no record: nobody put it to sleep
+        assert gateway.ask("wrong-key-000000000001") == 403
+        assert gateway.engine.asked == []
+        assert gateway.ask() == 200
+        with socket.create_connection((ADDRESS, gateway.service_port)):
+            time.sleep(2.5)
+            assert b'modelyard_gateway_in_flight{service="chat"} 1' in gateway.get("/-/metrics")
+            assert gateway.engine.asked == ["start"]
+        gateway.until("asleep")
+        assert gateway.engine.asked == ["start", "stop"]
+        assert json.loads((tmp_path / "asleep.json").read_text())["containers"] == {"0123abcd": 143}
+        assert gateway.ask() == 200
+        assert gateway.engine.asked == ["start", "stop", "start"]
+
+
+def test_a_restart_finds_what_sleeps_and_what_runs(tmp_path: Path) -> None:
+    with running_gateway(tmp_path) as gateway:
+        assert gateway.ask() == 200
+        gateway.until("asleep")
+    with running_gateway(tmp_path) as gateway:
+        gateway.until("asleep")
+        gateway.engine.start()
+        gateway.until("awake")
+
+
+def test_the_end_tells_who_waits_and_writes_the_whole_log(tmp_path: Path) -> None:
+    with running_gateway(tmp_path) as gateway:
+        gateway.engine.is_held = True
+        statuses: list[int] = []
+        held = threading.Thread(target=lambda: statuses.append(gateway.ask()))
+        held.start()
+        gateway.until("waking")
+        gateway.ask("wrong-key-000000000001")
+        began = time.monotonic()
+        gateway.process.send_signal(signal.SIGTERM)
+        returned = gateway.process.wait(20)
+        held.join(20)
+        log, audit = (tmp_path / "program.log").read_text(), (tmp_path / "audit.log").read_text()
+        assert (returned, statuses) == (0, [503]), log
+        assert time.monotonic() - began < 4
+        assert [json.loads(line)["reason"] for line in audit.splitlines()] == ["wrong_key", "stopping"]
+        assert GOOD_KEY not in log + audit
+        assert "Traceback" not in log
+
+
+def test_a_client_that_leaves_is_not_waited_for_and_its_service_wakes_all_the_same(tmp_path: Path) -> None:
+    with running_gateway(tmp_path) as gateway:
+        gateway.engine.is_held = True
+        with socket.create_connection((ADDRESS, gateway.port)) as client:
+            client.sendall(
+                f"GET /auth HTTP/1.1\r\nHost: x\r\nX-Gate-Service: chat\r\nX-API-Key: {GOOD_KEY}\r\n\r\n".encode()
+            )
+            gateway.until("waking")
+            assert b'waiting{service="chat"} 1' in gateway.get("/-/metrics")
+        until = time.monotonic() + 10
+        while b'waiting{service="chat"} 0' not in gateway.get("/-/metrics"):
+            assert time.monotonic() < until
+        gateway.engine.is_held = False
+        gateway.until("awake")
+        gateway.process.send_signal(signal.SIGTERM)  # with its end, the log is whole
+        gateway.process.wait(20)
+        (line,) = (tmp_path / "audit.log").read_text().splitlines()
+        assert json.loads(line)["reason"] == "gone"
+
+
+class Load(threading.Thread):
+    """Requests one after the other over one connection, with a good key and a wrong one in turn."""
+
+    def __init__(self, gateway: GatewayProcess) -> None:
+        super().__init__()
+        self._gateway, self.is_over = gateway, False
+        self.seen: dict[str, list[int]] = {GOOD_KEY: [], "wrong-key-000000000001": []}
+        self.slowest_seconds = 0.0
+
+    def run(self) -> None:
+        connection = http.client.HTTPConnection(ADDRESS, self._gateway.port, timeout=30)
+        while not self.is_over:
+            for one, statuses in self.seen.items():
+                began = time.monotonic()
+                statuses.append(ask_over(connection, one))
+                self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - began)
+        connection.close()
+
+
+@pytest.mark.parametrize("how", ["signal", "look"])
+def test_a_thousand_keys_are_read_anew_within_a_second_and_no_request_is_lost(how: str, tmp_path: Path) -> None:
+    with running_gateway(tmp_path, thousand_keys(), idle_seconds=None) as gateway:
+        assert gateway.ask() == 200
+        loads = [Load(gateway) for _ in range(4)]
+        for load in loads:
+            load.start()
+        for number in range(4):
+            new = f"a-new-key-number-{number:05}"
+            changed = thousand_keys(new={"keys": [key("n", new, "chat")]})
+            assert gateway.ask(new) == 403
+            gateway.replace("keys.json", b"{" if number == 2 else keys_file(changed))
+            began = time.monotonic()
+            if how == "signal":
+                gateway.process.send_signal(signal.SIGHUP)
+            while number != 2 and gateway.ask(new) != 200:
+                # The look is once a second: that is waited for, the reading itself is the bar.
+                assert time.monotonic() - began < MOST_RELOAD_SECONDS + (how == "look")
+                time.sleep(0.01)
+        for load in loads:
+            load.is_over = True
+            load.join()
+        for load in loads:
+            assert len(load.seen[GOOD_KEY]) > 5
+            assert set(load.seen[GOOD_KEY]) == {200}
+            assert set(load.seen["wrong-key-000000000001"]) == {403}
+
+
+def test_memory_with_a_thousand_keys_and_fifty_services(tmp_path: Path) -> None:
+    with running_gateway(tmp_path, thousand_keys(), more=49, idle_seconds=None) as gateway:
+        assert gateway.ask() == 200
+        connection = http.client.HTTPConnection(ADDRESS, gateway.port, timeout=30)
+        for number in range(2000):
+            assert ask_over(connection, f"key-number-{number % 999:09}") == 200
+        connection.close()
+        found = gateway.resident_mib()
+        assert found <= MOST_MIB, f"{found:.1f} MiB"
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({}, "Cannot read {folder}/settings.json: No such file or directory; see that it is there and readable."),
+        ({"settings.json": "{"}, "Cannot use {folder}/settings.json: it is no JSON; render the file anew."),
+    ],
+)
+def test_it_does_not_start_without_what_it_needs(files: dict[str, str], words: str, tmp_path: Path) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    found = run_program(f"{tmp_path}/settings.json")
+    assert found.returncode == 1
+    assert found.stderr == f"ERROR {words.format(folder=tmp_path)}\n"
+
+
+@pytest.mark.parametrize("missing", ["keys.json", "services.json"])
+def test_it_does_not_start_without_keys_or_services(missing: str, tmp_path: Path) -> None:
+    with running_gateway(tmp_path):
+        pass
+    (tmp_path / missing).write_text("{}")
+    found = run_program(f"{tmp_path}/settings.json")
+    assert found.returncode == 1
+    assert found.stderr.startswith(f"ERROR Cannot use {tmp_path}/{missing}: its format is None, not 1;")
+
+
+def test_it_has_one_argument() -> None:
+    assert run_program().returncode == 2
+
+
+def run_program(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "modelyard_gateway", *arguments],
+        capture_output=True, text=True, timeout=30, check=False, env={**os.environ, "PYTHONPATH": f"{ROOT}/gateway"},
+    )  # fmt: skip
