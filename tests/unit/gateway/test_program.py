@@ -23,8 +23,6 @@ from support.gateway import GOOD_CLIENTS, GOOD_KEY, key, keys_file
 from support.gateway_process import ADDRESS, GatewayProcess, ask_over, running_gateway
 from support.tree import ROOT
 
-pytest.importorskip("uvicorn", reason="the server of the gateway's image, which has a Python of its own")
-
 #: Bars of the project's benchmark table.
 MOST_MIB = 80
 MOST_RELOAD_SECONDS = 1.0
