@@ -171,7 +171,7 @@ gpus:
       problem: ""
 driver:
   description: NVIDIA's driver. Versions are empty where there is none.
-  returned: success
+  returned: when RV(present), on a machine that is covered
   type: dict
   contains:
     user_space_version:
@@ -227,7 +227,7 @@ driver:
     nvidia_smi: {state: answered, exit_code: 0, text: ""}
 device_nodes:
   description: The driver's nodes below C(/dev), each with C(path), C(mode) (octal, as C(0666)), C(major) and C(minor).
-  returned: success
+  returned: when RV(present), on a machine that is covered
   type: list
   elements: dict
   sample: [{path: /dev/nvidia0, mode: "0666", major: 195, minor: 0}]
@@ -235,7 +235,7 @@ toolkit:
   description:
     - NVIDIA's container toolkit, with C(version) and the paths of C(ctk), C(runtime), C(runtime_hook) and C(cdi_hook),
       each empty where it is missing.
-  returned: success
+  returned: when RV(present), on a machine that is covered
   type: dict
   sample:
     version: 1.18.2
@@ -245,7 +245,7 @@ toolkit:
     cdi_hook: /usr/bin/nvidia-cdi-hook
 cdi_specs:
   description: NVIDIA's CDI specs in C(/etc/cdi) and C(/var/run/cdi).
-  returned: success
+  returned: when RV(present), on a machine that is covered
   type: list
   elements: dict
   contains:
@@ -283,7 +283,7 @@ cdi_specs:
       reasons: []
 docker:
   description: Docker as far as it concerns GPUs.
-  returned: success
+  returned: when RV(present), on a machine that is covered
   type: dict
   contains:
     is_installed:
@@ -315,13 +315,13 @@ docker:
     engine: {version: 29.2.0, runtimes: [nvidia, runc], default_runtime: runc, cdi_devices: [nvidia.com/gpu=all]}
 kernel_log_readable:
   description: Whether RV(xids) is all that the kernel log still has; otherwise it could not be read.
-  returned: success
+  returned: when RV(present), on a machine that is covered
   type: bool
 xids:
   description:
     - Xid errors since the host started, each with C(code), C(pci_address), C(count), C(last_message), C(last_at)
       (ISO 8601 in UTC), C(severity) and C(meaning).
-  returned: success
+  returned: when RV(present), on a machine that is covered
   type: list
   elements: dict
   sample:

@@ -18,16 +18,25 @@ from .xids import explain
 
 def to_answer(facts: Facts, findings: tuple[Finding, ...]) -> dict[str, Any]:
     """Return everything as plain data, memory in bytes, modes as chmod(1) takes them."""
-    return {
+    told = {
         "present": bool(facts.cards),
         "machine": facts.machine,
         "good": is_good(findings),
         "cards": [asdict(card) for card in facts.cards],
         "gpus": [asdict(gpu) for gpu in facts.smi.gpus],
+        "findings": [asdict(finding) for finding in findings],
+    }
+    # What was not looked at is not said to be missing.
+    return {**told, **_rest(facts)} if facts.is_covered else told
+
+
+def _rest(facts: Facts) -> dict[str, Any]:
+    smi = facts.smi
+    return {
         "driver": {
             **_driver(facts.driver),
-            "cuda_version": facts.smi.cuda_version,
-            "nvidia_smi": {"state": facts.smi.state, "exit_code": facts.smi.exit_code, "text": facts.smi.text},
+            "cuda_version": smi.cuda_version,
+            "nvidia_smi": {"state": smi.state, "exit_code": smi.exit_code, "text": smi.text},
         },
         "device_nodes": [{**asdict(node), "mode": f"{node.mode:04o}"} for node in facts.nodes],
         "toolkit": asdict(facts.toolkit),
@@ -37,7 +46,6 @@ def to_answer(facts: Facts, findings: tuple[Finding, ...]) -> dict[str, Any]:
         "xids": [
             {**asdict(xid), "severity": explain(xid).severity, "meaning": explain(xid).text} for xid in facts.log.xids
         ],
-        "findings": [asdict(finding) for finding in findings],
     }
 
 

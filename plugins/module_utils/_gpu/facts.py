@@ -15,11 +15,12 @@ Severity = Literal["error", "warning", "info"]
 #: What findings are called; once told, a code keeps its meaning.
 Code = Literal[
     "card_given_away", "cdi_conflict", "cdi_missing", "cdi_stale", "cdi_unreadable", "compute_mode",
-    "docker_settings", "driver_mismatch", "driver_missing", "gpu_lost", "gpu_missing", "gpu_not_set_up",
-    "gpu_recovery", "hook_missing", "kernel_log", "memory_failed", "memory_repair", "mig_empty", "mig_pending",
-    "module_kind", "module_missing", "module_not_loaded", "node_missing", "node_mode", "not_covered", "nouveau",
-    "persistence_off", "reboot_pending", "runtime_not_taken_over", "runtime_program", "runtime_unregistered",
-    "secure_boot", "smi_failed", "smi_late", "smi_missing", "toolkit_missing", "toolkit_unsafe", "uvm_missing", "xid",
+    "driver_mismatch", "driver_missing", "driver_too_new", "engine_settings", "gpu_lost", "gpu_missing",
+    "gpu_not_set_up", "gpu_recovery", "hook_missing", "kernel_log", "memory_failed", "memory_repair", "mig_empty",
+    "mig_pending", "module_kind", "module_missing", "module_not_loaded", "node_missing", "node_mode", "not_covered",
+    "nouveau", "persistence_off", "reboot_pending", "runtime_not_taken_over", "runtime_program",
+    "runtime_unregistered", "secure_boot", "smi_failed", "smi_late", "smi_missing", "toolkit_missing",
+    "toolkit_unsafe", "uvm_missing", "xid",
 ]  # fmt: skip
 
 #: ``jetson`` and ``wsl`` have a driver of another make, of which little here would be true.
@@ -250,6 +251,8 @@ class KernelLog:
     #: Cards that the driver could not set up, with what it said.
     failed_cards: Mapping[str, str] = field(default_factory=dict)
     is_module_rejected: bool = False
+    #: Model of a card and last branch of the driver that supports it, where the loaded one is newer.
+    legacy_cards: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -265,6 +268,11 @@ class Facts:
     specs: tuple[Spec, ...]
     docker: Docker
     log: KernelLog
+
+    @property
+    def is_covered(self) -> bool:
+        """Whether there was anything to look at besides the bus."""
+        return self.machine == "host" and bool(self.cards)
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def run_bounded(argv: Sequence[str], wait_seconds: float) -> Completed:
     :raises FileNotFoundError: there is no such program.
     """
     environment = clean_environment({"LC_ALL": "C", "PATH": ":".join(FOLDERS)})
-    child = subprocess.Popen(  # pylint: disable=consider-using-with,ansible-bad-function
+    child = subprocess.Popen(  # pylint: disable=ansible-bad-function
         list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
         start_new_session=True,
     )  # fmt: skip

@@ -36,6 +36,13 @@ def judge_driver(facts: Facts) -> Iterator[Finding]:
         yield from _judge_loaded(facts)
     else:
         yield from _judge_unloaded(facts)
+    for model, branch in facts.log.legacy_cards.items():
+        yield make_finding(
+            "driver_too_new", "error",
+            f"Cannot use {model}: the driver {facts.driver.user_space_version} no longer supports it, {branch} is the "
+            "last branch that does",
+            f"install a driver of branch {branch}, and hold its packages",
+        )  # fmt: skip
     for card in facts.cards:
         yield from _judge_card(facts, card)
 
@@ -71,7 +78,7 @@ def _judge_unloaded(facts: Facts) -> Iterator[Finding]:
             "driver_missing", "error", f"Cannot use {cards}: no driver of NVIDIA is installed",
             "install NVIDIA's driver and reboot the host",
         )  # fmt: skip
-    else:
+    elif not facts.log.legacy_cards:
         yield make_finding(
             "module_not_loaded", "error",
             f"Cannot use {cards}: NVIDIA's module {module.version} is installed and not loaded",
@@ -147,7 +154,7 @@ def _judge_card(facts: Facts, card: Card) -> Iterator[Finding]:
             f"Cannot use {name}: it needs the {wanted} kernel module, the {facts.driver.kind or 'other'} one is loaded",
             f"install the driver with its {wanted} module and reboot the host",
         )  # fmt: skip
-    elif _lists_gpus(facts) and card.pci_address not in {gpu.pci_address for gpu in facts.smi.gpus}:
+    elif _lists_gpus(facts) and not _is_listed(facts, card):
         yield _tell_missing(facts, card, name)
 
 
@@ -164,6 +171,12 @@ def _tell_missing(facts: Facts, card: Card, name: str) -> Finding:
         )  # fmt: skip
     why = "nvidia-smi does not list it" if card.kernel_driver else "no driver has taken it"
     return make_finding("gpu_missing", "error", f"Cannot use {name}: {why}", f"{_ASK_KERNEL}, and reboot the host")
+
+
+def _is_listed(facts: Facts, card: Card) -> bool:
+    # Of a card that the driver has given up its own sentence tells, by model and not by address.
+    is_given_up = not card.kernel_driver and bool(facts.log.legacy_cards)
+    return is_given_up or card.pci_address in {gpu.pci_address for gpu in facts.smi.gpus}
 
 
 def _lists_gpus(facts: Facts) -> bool:

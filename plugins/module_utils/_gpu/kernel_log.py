@@ -27,15 +27,20 @@ _JOURNALS = ("/var/log/journal", "/run/log/journal")
 # util-linux 2.37, the one of Ubuntu 22.04, has no --json yet.
 _RING_BUFFER = ("dmesg", "--kernel", "--time-format=iso")
 
-#: ``PCI:`` is missing before driver 304, and the function of the address always.
+_ADDRESS = r"[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.\d"
+#: Old drivers leave out ``PCI:``, and all leave out the function of the address.
 _XID = re.compile(r"NVRM: Xid \((?:PCI:)?([0-9a-fA-F:.]+)\): (\d+)(?:, (.*))?", re.DOTALL)
-_CARD = re.compile(r"NVRM: The NVIDIA (?:GPU|probe routine)? ?([0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.\d)")
 _FAILED = re.compile(r"NVRM: GPU ([0-9a-fA-F:.]+): (RmInitAdapter failed!.*)")
 _REJECTED = re.compile(r"Loading of (unsigned module|module with unavailable key) is rejected")
-_WANTED: dict[str, ModuleKind] = {
-    "is not supported by open nvidia.ko": "proprietary",
-    "requires use of the NVIDIA open kernel modules": "open",
-}
+# Sentences that the driver breaks into lines, each one an entry or all of them one.
+_WANTED = re.compile(
+    rf"The NVIDIA GPU ({_ADDRESS}) \(PCI ID: [^)]*\) installed in this system "
+    "(is not supported by open nvidia.ko|requires use of the NVIDIA open kernel modules)"
+)
+_LEGACY = re.compile(
+    "The NVIDIA (?:NVIDIA )?(.{1,60}?) GPU installed in this system is supported through the NVIDIA "
+    r"(\d+(?:\.\d+)?)\.xx Legacy drivers"
+)
 _LONGEST = 200
 
 #: Time in ISO 8601 and UTC, empty where nobody knows, and text.
@@ -62,7 +67,7 @@ def has_journal(host: Host) -> bool:
 
 def parse_journal(text: str) -> Iterator[Entry]:
     """Yield the entries of ``journalctl --output=json``, one object a line. Source: journalctl(1)."""
-    for line in text.splitlines():
+    for line in text.split("\n"):
         try:
             entry = json.loads(line)
         except ValueError:
@@ -73,8 +78,10 @@ def parse_journal(text: str) -> Iterator[Entry]:
 
 def parse_ring_buffer(text: str) -> Iterator[Entry]:
     """Yield the lines of ``dmesg --time-format=iso``: ``2026-11-21T10:00:00,123456+00:00 text``."""
-    for line in text.splitlines():
+    for line in text.split("\n"):
         time, _, message = line.partition(" ")
+        if not line:
+            continue
         try:
             yield _in_utc(datetime.fromisoformat(time.replace(",", "."))), message
         except ValueError:
@@ -84,19 +91,22 @@ def parse_ring_buffer(text: str) -> Iterator[Entry]:
 def judge_entries(entries: Iterable[Entry]) -> KernelLog:
     """Return what entries in the order of time say; errors in the order in which they came first."""
     xids: dict[tuple[str, int], Xid] = {}
-    wanted: dict[str, ModuleKind] = {}
     failed: dict[str, str] = {}
-    card, is_rejected = "", False
+    is_rejected, lines = False, []
     for time, message in entries:
-        # The sentence on a card of the other kind may be one entry of several lines, or several.
-        card = next(iter(_CARD.findall(message)), card)
-        wanted |= {normalise_address(card): kind for phrase, kind in _WANTED.items() if card and phrase in message}
+        lines.append(message.replace("NVRM:", " "))
         if found := _FAILED.search(message):
             failed[normalise_address(found[1])] = found[2].strip()
         if found := _XID.search(message):
             _count(xids, time, found)
         is_rejected = is_rejected or bool(_REJECTED.search(message))
-    return KernelLog(True, tuple(xids.values()), wanted, failed, is_rejected)
+    said = " ".join(" ".join(lines).split())
+    wanted = {normalise_address(address): _kind_of(verb) for address, verb in _WANTED.findall(said)}
+    return KernelLog(True, tuple(xids.values()), wanted, failed, is_rejected, dict(_LEGACY.findall(said)))
+
+
+def _kind_of(verb: str) -> ModuleKind:
+    return "open" if verb.startswith("requires") else "proprietary"
 
 
 def _count(xids: dict[tuple[str, int], Xid], time: str, found: re.Match[str]) -> None:
@@ -114,9 +124,10 @@ def _message_of(value: object) -> str:
 
 
 def _time_of(microseconds: object) -> str:
-    if not isinstance(microseconds, str) or not microseconds.isdecimal():
+    try:
+        return _in_utc(datetime.fromtimestamp(int(str(microseconds)) // 1_000_000, tz=timezone.utc))
+    except (ValueError, OverflowError, OSError):
         return ""
-    return _in_utc(datetime.fromtimestamp(int(microseconds) // 1_000_000, tz=timezone.utc))
 
 
 def _in_utc(time: datetime) -> str:

@@ -26,15 +26,14 @@ def observe(host: Host, settings_file: str) -> Facts:
 
     Where there is no card nothing but the bus is looked at, and where the driver is of another make no more than that.
     """
-    machine, cards = read_machine(host), read_cards(host)
-    if machine != "host" or not cards:
-        empty = (Smi("not_asked"), Driver(), (), Toolkit(), (), Docker(settings_file), KernelLog())
-        return Facts(machine, cards, *empty)
+    nothing = (Smi("not_asked"), Driver(), (), Toolkit(), (), Docker(settings_file), KernelLog())
+    facts = Facts(read_machine(host), read_cards(host), *nothing)
+    if not facts.is_covered:
+        return facts
     driver = read_driver(host)
     smi = read_smi(host, is_loaded=driver.is_loaded)
-    return Facts(
-        machine=machine,
-        cards=cards,
+    return replace(
+        facts,
         smi=smi,
         driver=replace(driver, user_space_version=driver.user_space_version or smi.library_version),
         # After nvidia-smi, which has the driver make nodes that are missing.

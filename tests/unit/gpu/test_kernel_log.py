@@ -66,6 +66,30 @@ def test_a_rejected_module_is_noticed(kind: str) -> None:
     assert judge_entries([("", f"Loading of {kind} is rejected")]).is_module_rejected
 
 
+def test_times_that_are_none_are_left_out() -> None:
+    lines = [json.dumps({"__REALTIME_TIMESTAMP": time, "MESSAGE": "a"}) for time in ("9" * 40, None, 5, "-1")]
+    assert [time for time, _ in parse_journal("\n".join(lines))] == [
+        "",
+        "",
+        "1970-01-01T00:00:00Z",
+        "1969-12-31T23:59:59Z",
+    ]
+
+
+@pytest.mark.parametrize("joint", ["|", "\n"], ids=["an entry a line", "one entry"])
+def test_cards_that_are_too_old_are_told_by_model_and_branch(joint: str) -> None:
+    said = joint.join(
+        [
+            "NVRM: The NVIDIA NVIDIA GeForce GTX 1060 6GB GPU installed in this system is",
+            "NVRM:  supported through the NVIDIA 580.xx Legacy drivers. Please",
+            "NVRM: The NVIDIA Quadro FX 550 GPU installed in this system is",
+            "               NVRM:  supported through the NVIDIA 304.xx Legacy drivers. Please",
+        ]
+    )
+    log = judge_entries(("", entry) for entry in said.split("|"))
+    assert log.legacy_cards == {"GeForce GTX 1060 6GB": "580", "Quadro FX 550": "304"}
+
+
 def test_the_kind_of_module_that_a_card_needs_is_of_that_card() -> None:
     said = (
         "NVRM: The NVIDIA GPU 0000:01:00.0 (PCI ID: 10de:1b80) installed in this system|"
