@@ -102,7 +102,7 @@ gpus:
   elements: dict
   contains:
     index:
-      description: Number that C(nvidia-smi) and CUDA's own order give it.
+      description: Number that C(nvidia-smi) and the toolkit give it; CUDA's own order may be another.
       type: int
     uuid:
       description: Identifier that stays with the card.
@@ -303,8 +303,8 @@ docker:
       type: str
     engine:
       description:
-        - The running engine, with C(version), C(runtimes), C(default_runtime) and C(cdi_devices) (of NVIDIA; engines
-          before 28.3 do not tell). None where none answers.
+        - The running engine, with C(version), C(runtimes), C(default_runtime) and C(cdi_devices) (of NVIDIA; older
+          engines do not tell). None where none answers.
       type: dict
   sample:
     is_installed: true
@@ -342,7 +342,7 @@ findings:
       description: What kind of finding it is; the page of this module lists all.
       type: str
     severity:
-      description: V(error) (a GPU cannot be used), V(warning) (it soon may not be) or V(info).
+      description: V(error) (programs or containers cannot use a GPU), V(warning) (they may not, or soon) or V(info).
       type: str
     text:
       description: The whole sentence.

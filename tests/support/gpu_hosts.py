@@ -54,7 +54,7 @@ class RecordedHost(Host):
             raise FileNotFoundError(argv[0])
         if said == "late":
             return Completed(LATE, "", "")
-        return Completed(said.get("returncode", 0), _text(said.get("stdout", "")), said.get("stderr", ""))
+        return Completed(said.get("returncode", 0), read_text(said.get("stdout", "")), said.get("stderr", ""))
 
 
 def read_description(path: Path) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def _write(root: Path, path: str, text: Any) -> None:
     if isinstance(text, list):
         _place(root, path).write_bytes(bytes(text))
     else:
-        _place(root, path).write_text(_text(text), encoding="utf-8")
+        _place(root, path).write_text(read_text(text), encoding="utf-8")
 
 
 def _place(root: Path, path: str) -> Path:
@@ -87,7 +87,7 @@ def _entry(number: int, text: str) -> str:
     return json.dumps({"__REALTIME_TIMESTAMP": str(time), "MESSAGE": text})
 
 
-def _text(value: Any) -> str:
+def read_text(value: Any) -> str:
     """Return a text: as it stands, of a file in ``outputs`` with replacements (``but``), or entries of a journal."""
     if not isinstance(value, dict):
         return str(value)

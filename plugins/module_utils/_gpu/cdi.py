@@ -28,6 +28,7 @@ _LIBRARY = re.compile(r"\.so\.(\d{3,}\.\d+(?:\.\d+)?)$")
 #: Names of a whole GPU and of a MIG instance, by number or by UUID. Any other name is somebody's own.
 _NUMBERED = re.compile(r"(?:gpu)?(\d+)")
 _INSTANCE = re.compile(r"(?:mig)?(\d+):(\d+)")
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _FEW = 3
 
 
@@ -139,9 +140,9 @@ def _parse_node(node: Value) -> SpecNode:
     # Numbers are text in YAML as it is read here, and numbers in JSON. 0 stands for "as on the host".
     major, minor = (str(node.get(name, "")) for name in ("major", "minor"))
     path = str(node.get("hostPath") or node.get("path") or "")
-    if not major.isdecimal() or int(major) == 0:
+    if not _NUMBER.fullmatch(major) or int(major) == 0:
         return SpecNode(path)
-    return SpecNode(path, int(major), int(minor) if minor.isdecimal() else 0)
+    return SpecNode(path, int(major), int(minor) if _NUMBER.fullmatch(minor) else 0)
 
 
 def _edits_of(holder: dict[str, Value]) -> dict[str, Value]:

@@ -16,7 +16,7 @@ from .facts import Docker, RunningEngine, Toolkit
 from .host import Host
 
 RUNTIME = "nvidia"
-_VERSION = re.compile(r"version (\d+\.\d+\.\d+\S*)")
+_VERSION = re.compile(r"version ([0-9]{1,4}(?:\.[0-9]{1,4}){2}(?:[-+~][\w.]{1,20})?)(?:\s|$)")
 
 
 def read_toolkit(host: Host) -> Toolkit:

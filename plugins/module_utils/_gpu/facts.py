@@ -98,7 +98,7 @@ class Smi:
 
     state: SmiState
     exit_code: int | None = None
-    #: What it said instead of an answer, in one line.
+    #: What it said instead of an answer, or besides one, in one line.
     text: str = ""
     gpus: tuple[Gpu, ...] = ()
     cuda_version: str = ""
@@ -208,7 +208,7 @@ class RunningEngine:
     version: str
     runtimes: tuple[str, ...] = ()
     default_runtime: str = ""
-    #: CDI devices of NVIDIA that it found; engines before 28.3 do not tell.
+    #: CDI devices of NVIDIA that it found; older engines do not tell.
     cdi_devices: tuple[str, ...] = ()
 
 

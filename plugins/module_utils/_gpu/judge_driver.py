@@ -103,6 +103,12 @@ def _judge_loaded(facts: Facts) -> Iterator[Finding]:
             "smi_late", "error", "Cannot ask the driver for its GPUs: nvidia-smi did not answer in time",
             f"{_ASK_KERNEL}, and reboot the host, or enable nvidia-persistenced if its GPUs only need long to start",
         )  # fmt: skip
+    elif smi.state == "answered" and smi.exit_code:
+        yield make_finding(
+            "smi_failed", "warning",
+            f"Cannot rely on all that nvidia-smi says: it answered and ended with {smi.exit_code}, {_quote(smi.text)}",
+            f"{_ASK_KERNEL}, and have the card looked at if it stays",
+        )  # fmt: skip
     elif smi.state == "failed" and not _finds_none(facts) and not _is_explained(facts):
         is_lost = smi.exit_code == LOST or _LOST_TEXT in smi.text
         yield make_finding(

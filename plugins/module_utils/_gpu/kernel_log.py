@@ -29,7 +29,7 @@ _RING_BUFFER = ("dmesg", "--kernel", "--time-format=iso")
 
 _ADDRESS = r"[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.\d"
 #: Old drivers leave out ``PCI:``, and all leave out the function of the address.
-_XID = re.compile(r"NVRM: Xid \((?:PCI:)?([0-9a-fA-F:.]+)\): (\d+)(?:, (.*))?", re.DOTALL)
+_XID = re.compile(r"NVRM: Xid \((?:PCI:)?([0-9a-fA-F:.]+)\): ([0-9]{1,9})(?:, (.*))?", re.DOTALL)
 _FAILED = re.compile(r"NVRM: GPU ([0-9a-fA-F:.]+): (RmInitAdapter failed!.*)")
 _REJECTED = re.compile(r"Loading of (unsigned module|module with unavailable key) is rejected")
 # Sentences that the driver breaks into lines, each one an entry or all of them one.

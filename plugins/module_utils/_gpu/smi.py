@@ -24,9 +24,13 @@ _MIB = 1024 * 1024
 _UNITS = {"B": 1, "KiB": 1024, "MiB": _MIB, "GiB": 1024 * _MIB}
 #: Stands where a value would be once a GPU no longer answers.
 _PROBLEMS = re.compile(r"GPU is lost|GPU requires reset|Unknown Error|GPU access blocked", re.IGNORECASE)
+#: No more digits than a number of bytes can have.
+_NUMBER = re.compile(r"[0-9]{1,18}")
 _LIST_GPU = re.compile(r"^GPU (\d+): .*\(UUID: (GPU-[^)]+)\)")
-_LIST_MIG = re.compile(r"^\s+MIG (\S+)\s+Device\s+(\d+): \(UUID: (MIG-[^)]+)\)")
+_LIST_MIG = re.compile(r"^\s+MIG (\S+)\s+Device\s+([0-9]{1,9}): \(UUID: (MIG-[^)]+)\)")
 _LIBRARY = re.compile(r"NVML library version: (\d+(?:\.\d+)+)")
+#: What stands before every document.
+_HEAD = re.compile(r"<\?xml[^>]*>|<!DOCTYPE[^>]*>")
 _LONGEST = 300
 
 
@@ -52,19 +56,20 @@ def parse_answer(done: Completed) -> Smi:
     """Return what one run of ``nvidia-smi -q -x`` says, also where it says why it cannot."""
     if done.returncode == LATE:
         return Smi("late", LATE)
-    said = " ".join(f"{done.stdout}\n{done.stderr}".split())
     start = done.stdout.find("<nvidia_smi_log")
+    # Warnings stand before the document, and its DOCTYPE names a file that is nowhere.
+    before = done.stdout[:start] if start >= 0 else done.stdout
+    said = " ".join(f"{_HEAD.sub('', before)}\n{done.stderr}".split())[:_LONGEST]
     try:
-        # Warnings may stand before the document, and its DOCTYPE names a file that is nowhere.
         root = ElementTree.fromstring(done.stdout[start:]) if start >= 0 else None
     except ElementTree.ParseError as error:
         return Smi("failed", done.returncode, f"its XML is damaged ({error})")
     if root is None or (done.returncode != 0 and root.find("gpu") is None):
         library = _LIBRARY.search(said)
         text = said if start < 0 else "it lists no GPU"
-        return Smi("failed", done.returncode, text[:_LONGEST], library_version=library[1] if library else "")
+        return Smi("failed", done.returncode, text, library_version=library[1] if library else "")
     gpus = tuple(_parse_gpu(index, element) for index, element in enumerate(root.iterfind("gpu")))
-    return Smi("answered", done.returncode, gpus=gpus, cuda_version=_text(root, "cuda_version"))
+    return Smi("answered", done.returncode, said, gpus, _text(root, "cuda_version"))
 
 
 def parse_list(text: str) -> dict[tuple[str, int], tuple[str, str]]:
@@ -94,7 +99,7 @@ def name_instances(gpu: Gpu, names: dict[tuple[str, int], tuple[str, str]]) -> G
 def parse_bytes(text: str) -> int | None:
     """Return bytes from ``40960 MiB``; None where it says ``N/A`` or anything else."""
     number, _, unit = text.strip().partition(" ")
-    return int(number) * _UNITS[unit] if number.isdecimal() and unit in _UNITS else None
+    return int(number) * _UNITS[unit] if _NUMBER.fullmatch(number) and unit in _UNITS else None
 
 
 def _parse_gpu(index: int, element: ElementTree.Element) -> Gpu:
@@ -105,7 +110,7 @@ def _parse_gpu(index: int, element: ElementTree.Element) -> Gpu:
         model=_text(element, "product_name"),
         architecture=_known(_text(element, "product_architecture")),
         pci_address=normalise_address(element.get("id") or _text(element, "pci/pci_bus_id")),
-        device_number=int(number) if number.isdecimal() else None,
+        device_number=int(number) if _NUMBER.fullmatch(number) else None,
         memory_total_bytes=parse_bytes(_text(element, "fb_memory_usage/total")),
         memory_used_bytes=parse_bytes(_text(element, "fb_memory_usage/used")),
         mig_mode=_parse_mig_mode(_text(element, "mig_mode/current_mig")),
@@ -121,7 +126,7 @@ def _parse_gpu(index: int, element: ElementTree.Element) -> Gpu:
 
 def _parse_instance(element: ElementTree.Element) -> MigInstance:
     numbers = {name: _text(element, name) for name in ("index", "gpu_instance_id", "compute_instance_id")}
-    known = {name: int(text) for name, text in numbers.items() if text.isdecimal()}
+    known = {name: int(text) for name, text in numbers.items() if _NUMBER.fullmatch(text)}
     return MigInstance(
         index=known.get("index", 0),
         gpu_instance_id=known.get("gpu_instance_id"),

@@ -18,6 +18,7 @@ T4 = (FOLDER / "outputs" / "t4.xml").read_text(encoding="utf-8")
     [
         ("40960 MiB", 40960 * 1024**2), ("0 MiB", 0), ("80 GiB", 80 * 1024**3), ("512 KiB", 524288), ("N/A", None),
         ("GPU is lost", None), ("", None), ("40960", None), ("-1 MiB", None), ("1.5 GiB", None),
+        ("9" * 5000 + " MiB", None),
     ],
 )  # fmt: skip
 def test_memory_is_bytes_or_unknown(text: str, expected: int | None) -> None:
@@ -43,6 +44,8 @@ def test_warnings_before_the_document_do_no_harm() -> None:
     warning = "WARNING: infoROM is corrupted at gpu 0000:00:1E.0\n"
     smi = parse_answer(Completed(14, f"{warning}{T4}", ""))
     assert (smi.state, smi.exit_code, [gpu.model for gpu in smi.gpus]) == ("answered", 14, ["Tesla T4"])
+    assert smi.text == "WARNING: infoROM is corrupted at gpu 0000:00:1E.0"
+    assert parse_answer(Completed(0, T4, "")).text == ""
 
 
 def test_half_a_document_is_a_failure_and_no_half_truth() -> None:
