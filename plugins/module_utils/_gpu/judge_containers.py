@@ -74,12 +74,14 @@ def _judge_hook(facts: Facts) -> Iterator[Finding]:
     toolkit, engine = facts.toolkit, facts.docker.engine
     if not toolkit.is_installed or engine is None or toolkit.runtime_hook:
         return
-    if not toolkit.cdi_hook or not is_at_least(engine.version, _CDI_ENGINE):
+    takes_either = is_at_least(engine.version, _CDI_ENGINE)
+    if not (takes_either and toolkit.cdi_hook):
+        hooks = "nvidia-container-runtime-hook" + (" or nvidia-cdi-hook" if takes_either else "")
         yield make_finding(
             "hook_missing", "error",
-            f"Cannot start containers that ask for a GPU by its driver: Docker {engine.version} needs the program "
-            "nvidia-container-runtime-hook for them, which is not installed",
-            "install nvidia-container-toolkit (its base package has no hook) and restart Docker",
+            f"Cannot start containers that ask for a GPU by its driver: Docker {engine.version} needs {hooks} for them, "
+            "which is not installed",
+            "install nvidia-container-toolkit (its base package is not enough) and restart Docker",
         )  # fmt: skip
 
 

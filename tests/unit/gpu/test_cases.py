@@ -56,7 +56,7 @@ def test_looking_changes_nothing(path: Path, tmp_path: Path) -> None:
 
 
 def test_there_are_cases_and_hosts() -> None:
-    assert len(CASES) >= 75
+    assert len(CASES) >= 79
     assert [path.stem for path in HOSTS] == ["a100_mig", "bare", "h100", "t4", "two_rtx_4090"]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.modelyard.platform.plugins.module_utils._gpu.cdi import parse_spec, quote_few
+from ansible_collections.modelyard.platform.plugins.module_utils._gpu.cdi import is_overridden, parse_spec, quote_few
 from ansible_collections.modelyard.platform.plugins.module_utils._gpu.containers import (
     parse_engine,
     parse_runtimes,
@@ -92,6 +92,24 @@ def test_a_spec_hands_out_nodes_and_files_of_the_host() -> None:
 )
 def test_what_is_no_spec_says_why(text: str | None, problem: str) -> None:
     assert parse_spec(text, "/etc/cdi/nvidia.yaml") == Spec("/etc/cdi/nvidia.yaml", problem=problem)
+
+
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        ([], False),
+        ([Spec("/var/run/cdi/b.yaml", "nvidia.com/gpu", ("0", "1", "all"))], True),
+        ([Spec(f"/var/run/cdi/{name}.yaml", "nvidia.com/gpu", (name,)) for name in "01"], True),
+        ([Spec("/var/run/cdi/b.yaml", "nvidia.com/gpu", ("0",))], False),
+        ([Spec("/var/run/cdi/b.yaml", "nvidia.com/gds", ("0", "1"))], False),
+        ([Spec("/etc/cdi/b.yaml", "nvidia.com/gpu", ("0", "1"))], False),
+    ],
+    ids=["alone", "by one", "by two", "in part", "another kind", "the same folder"],
+)  # fmt: skip
+def test_a_spec_is_overridden_where_others_define_all_of_its_devices(other: list[Spec], expected: bool) -> None:
+    spec = Spec("/etc/cdi/a.yaml", "nvidia.com/gpu", ("0", "1"))
+    assert is_overridden(spec, [spec, *other]) is expected
+    assert not is_overridden(Spec("/etc/cdi/a.yaml", "nvidia.com/gpu"), [])
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_what_is_not_known_is_no_mismatch(user: str, loaded: str, expected: bool
         (Driver(loaded_version="580.95.05", is_loaded=True, module=Module("595.80")), True),
         (Driver(loaded_version="580.95.05", is_loaded=True, module=None), False),
         (Driver(loaded_version="580.95.05", is_loaded=True, reboot_packages=("nvidia-dkms-580",)), True),
-        (Driver(is_loaded=False, module=Module("595.80")), False),
+        (Driver(is_loaded=False, module=Module("595.80"), reboot_packages=("nvidia-dkms-580",)), False),
         (Driver(is_loaded=True, module=Module("595.80")), False),
     ],
     ids=["the same", "newer on disk", "nobody knows what is on disk", "asked for", "not loaded", "version not known"],
