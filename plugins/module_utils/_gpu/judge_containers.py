@@ -79,9 +79,9 @@ def _judge_hook(facts: Facts) -> Iterator[Finding]:
         hooks = "nvidia-container-runtime-hook" + (" or nvidia-cdi-hook" if takes_either else "")
         yield make_finding(
             "hook_missing", "error",
-            f"Cannot start containers that ask for a GPU by its driver: Docker {engine.version} needs {hooks} for them, "
-            "which is not installed",
-            "install nvidia-container-toolkit (its base package is not enough) and restart Docker",
+            f"Cannot start containers that ask for a GPU by its driver: Docker {engine.version} needs {hooks} for it, "
+            "which is not there",
+            "install nvidia-container-toolkit, not its base package alone, and restart Docker",
         )  # fmt: skip
 
 
