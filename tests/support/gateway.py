@@ -250,7 +250,7 @@ class FakeSite:
         services: list[dict[str, Any]],
         *,
         gpus: dict[str, int] | None = None,
-        clients: dict[str, Any] = GOOD_CLIENTS,
+        clients: dict[str, Any] | None = None,
         timing: Timing | None = None,
     ) -> None:
         names = [declared["container"] for declared in services]
@@ -259,7 +259,7 @@ class FakeSite:
         asleep = {container.id: container.exit_code for container in self.engine.containers.values()}
         self.record_path.write_text(json.dumps({"format": 1, "containers": asleep}))
         self.declared = parse_services(services_file(services, gpus), "services.json")
-        self.porter = Porter(parse_keys(keys_file(clients), "keys.json"))
+        self.porter = Porter(parse_keys(keys_file(GOOD_CLIENTS if clients is None else clients), "keys.json"))
         self.metrics, self.timing = Metrics(), timing or Timing()
         self.audit_lines: list[str] = []
         self.calls: list[tuple[str, str]] = []

@@ -169,7 +169,7 @@ def ask_over(connection: http.client.HTTPConnection, key: str, service: str = "c
 
 @contextlib.contextmanager
 def running_gateway(
-    folder: Path, clients: dict[str, Any] = GOOD_CLIENTS, more: int = 0, **given: Any
+    folder: Path, clients: dict[str, Any] | None = None, more: int = 0, **given: Any
 ) -> Iterator[GatewayProcess]:
     """Run a gateway with one service that is real, and ``more`` that have no container."""
     service_port, port = free_ports(2)
@@ -183,7 +183,7 @@ def running_gateway(
         "timing": timing,
     }  # fmt: skip
     (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
-    (folder / "keys.json").write_bytes(keys_file(clients))
+    (folder / "keys.json").write_bytes(keys_file(GOOD_CLIENTS if clients is None else clients))
     (folder / "services.json").write_bytes(services_file([chat, *(service(f"s{one}") for one in range(more))]))
     # Files: a pipe that nobody empties would hold up the gateway.
     with (folder / "audit.log").open("w") as audit, (folder / "program.log").open("w") as log:

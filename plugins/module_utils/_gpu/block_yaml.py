@@ -66,7 +66,7 @@ def _read_lines(text: str) -> list[_Line]:
 
 
 def _parse(lines: list[_Line], at: int) -> tuple[Value, int]:
-    _, indent, text = lines[at]
+    _number, indent, text = lines[at]
     if _ITEM.match(text):
         return _parse_sequence(lines, at, indent)
     if _KEY.fullmatch(text):
@@ -77,7 +77,7 @@ def _parse(lines: list[_Line], at: int) -> tuple[Value, int]:
 def _parse_sequence(lines: list[_Line], at: int, indent: int) -> tuple[Value, int]:
     items: list[Value] = []
     while at < len(lines) and lines[at][1] == indent and (dash := _ITEM.match(lines[at][2])):
-        number, _, text = lines[at]
+        number, _between, text = lines[at]
         if dash.end() == len(text) or text[dash.end()] == "#":
             item, at = _parse_nested(lines, at + 1, indent)
         else:

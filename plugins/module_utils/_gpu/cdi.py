@@ -176,7 +176,7 @@ def _other_gpus(spec: Spec, smi: Smi) -> Iterator[str]:
         return
     expected = expected_names(smi.gpus)
     named = set(spec.devices)
-    known = frozenset().union(*(names for _, names in expected))
+    known = frozenset().union(*(names for _place, names in expected))
     recognised = {name for name in named if _is_of_gpu(name)}
     gone = sorted(recognised - known)
     if gone:

@@ -46,7 +46,7 @@ def parse_version_file(text: str) -> tuple[str, ModuleKind]:
     ``NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build  (...)`` the open one.
     """
     line = next((line for line in text.splitlines() if line.startswith("NVRM version:")), "")
-    name, _, rest = line.partition("Kernel Module")
+    name, _between, rest = line.partition("Kernel Module")
     version = _VERSION.search(rest)
     if version is None:
         return "", ""

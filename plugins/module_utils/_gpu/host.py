@@ -12,7 +12,7 @@ import signal
 import stat
 import subprocess  # nosec: argument lists only, never a shell
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from .._compose.engine import Engine, socket_path_of
 from .._errors import PlatformError
@@ -29,7 +29,7 @@ FOLDERS = (
 _MOST_LINKS = 40
 
 Run = Callable[[Sequence[str], float], Completed]
-AskEngine = Callable[[], Mapping[str, Any] | None]
+AskEngine: TypeAlias = "Callable[[], Mapping[str, Any] | None]"
 
 
 def run_bounded(argv: Sequence[str], wait_seconds: float) -> Completed:
@@ -123,7 +123,7 @@ class Host:
         if not self._root:
             return os.path.realpath(path)
         # Below a folder that stands for a host, an absolute link means that folder's own files.
-        for _ in range(_MOST_LINKS):
+        for _number in range(_MOST_LINKS):
             try:
                 target = os.readlink(self._root + path)
             except OSError:

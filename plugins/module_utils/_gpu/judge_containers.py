@@ -89,7 +89,7 @@ def _judge_docker(docker: Docker, *, has_toolkit: bool) -> Iterator[Finding]:
     path, engine = docker.settings_file, docker.engine
     known = (*docker.runtimes, *(engine.runtimes if engine is not None else ()))
     if docker.problem:
-        cause, _, fix = docker.problem.rpartition("; ")
+        cause, _between, fix = docker.problem.rpartition("; ")
         yield make_finding("engine_settings", "error", cause, fix.rstrip("."))
     elif docker.has_runtime_program is False:
         program = docker.runtimes[RUNTIME] or "no program"

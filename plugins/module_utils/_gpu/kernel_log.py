@@ -79,7 +79,7 @@ def parse_journal(text: str) -> Iterator[Entry]:
 def parse_ring_buffer(text: str) -> Iterator[Entry]:
     """Yield the lines of ``dmesg --time-format=iso``: ``2026-11-21T10:00:00,123456+00:00 text``."""
     for line in text.split("\n"):
-        time, _, message = line.partition(" ")
+        time, _between, message = line.partition(" ")
         if not line:
             continue
         try:

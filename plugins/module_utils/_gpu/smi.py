@@ -11,9 +11,9 @@ each is looked for where any of them has it, and what is not understood is unkno
 from __future__ import annotations
 
 import re
-import xml.etree.ElementTree as ElementTree  # nosec: the driver's own program wrote it, and entities are refused
 from collections.abc import Iterable
 from dataclasses import replace
+from xml.etree import ElementTree  # nosec: the driver's own program wrote it, and entities are refused
 
 from .._run import Completed
 from .facts import Gpu, MemoryRepair, MigInstance, MigMode, Smi
@@ -98,7 +98,7 @@ def name_instances(gpu: Gpu, names: dict[tuple[str, int], tuple[str, str]]) -> G
 
 def parse_bytes(text: str) -> int | None:
     """Return bytes from ``40960 MiB``; None where it says ``N/A`` or anything else."""
-    number, _, unit = text.strip().partition(" ")
+    number, _between, unit = text.strip().partition(" ")
     return int(number) * _UNITS[unit] if _NUMBER.fullmatch(number) and unit in _UNITS else None
 
 

@@ -132,7 +132,7 @@ def test_what_is_not_of_its_scope_does_not_count_against_a_clients_rate(tmp_path
     async def ask() -> None:
         services = [service("chat"), service("masks")]
         async with FakeSite(tmp_path, services, clients=CLIENTS).running() as site:
-            refused = [await site.ask("masks", api_key(LIMITED)) for _ in range(50)]
+            refused = [await site.ask("masks", api_key(LIMITED)) for _number in range(50)]
             assert {reply.gate_status for reply in refused} == {403}
             assert (await site.ask(headers=api_key(LIMITED))).is_grant
 
@@ -165,7 +165,7 @@ def _malformed(chance: random.Random) -> Headers:
     """Return headers of which none is a good key: cut, lengthened, changed, doubled, mixed, or noise."""
     at = chance.randrange(len(GOOD_KEY))
     changed = GOOD_KEY[:at] + chance.choice(string.printable.replace(GOOD_KEY[at], "")) + GOOD_KEY[at + 1 :]
-    noise = bytes(chance.randrange(256) for _ in range(chance.randrange(200))).decode("latin-1")
+    noise = bytes(chance.randrange(256) for _number in range(chance.randrange(200))).decode("latin-1")
     cut, longer = GOOD_KEY[:at], GOOD_KEY + chance.choice(string.printable)
     name = chance.choice([b"x-api-key", b"authorization", b"x_api_key", b"cookie", b"proxy-authorization"])
     value = chance.choice([changed, noise, cut, longer, f"Bearer {changed}", f"Bearer {noise}", f"Bearer {cut}"])
@@ -222,9 +222,9 @@ def test_a_thousand_denied_requests_wake_nothing(tmp_path: Path) -> None:
 def test_requests_over_the_rate_wake_nothing(tmp_path: Path) -> None:
     async def ask() -> None:
         async with FakeSite(tmp_path, [service("chat", idle_seconds=5)], clients=CLIENTS).running() as site:
-            for _ in range(3):
+            for _number in range(3):
                 assert (await site.ask(headers=api_key(LIMITED))).is_grant
-            refused = [await site.ask(headers=api_key(LIMITED)) for _ in range(100)]
+            refused = [await site.ask(headers=api_key(LIMITED)) for _number in range(100)]
             assert {reply.gate_status for reply in refused} == {429}
             while site.phase("chat") != "asleep":
                 await site.ask(headers=api_key(LIMITED) if site.phase("chat") == "waking" else [])

@@ -80,9 +80,9 @@ def test_connections_of_this_machine(family: socket.AddressFamily, address: str)
 
             assert count() == 0
             with contextlib.ExitStack() as stack:
-                clients = [stack.enter_context(socket.create_connection((address, port))) for _ in range(3)]
+                clients = [stack.enter_context(socket.create_connection((address, port))) for _number in range(3)]
                 assert count() == 3
-                accepted = [stack.enter_context(listening.accept()[0]) for _ in clients]
+                accepted = [stack.enter_context(listening.accept()[0]) for _number in clients]
                 assert count() == 3
                 accepted[0].close()  # the service has answered: CLOSE_WAIT at the gate's end
                 assert count() == 2

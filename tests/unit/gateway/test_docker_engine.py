@@ -129,7 +129,7 @@ def test_refusals(name: str) -> None:
         return error.value
 
     found, _asked = asyncio.run(served(answer, use))
-    assert type(found) is kind
+    assert found.__class__ is kind
     assert str(found).endswith(words)
 
 

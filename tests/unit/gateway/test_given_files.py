@@ -209,9 +209,9 @@ def test_settings(tmp_path: Path) -> None:
 
 def test_a_bucket_fills_up_to_its_burst_and_no_further() -> None:
     buckets, rate = Buckets(), Rate(per_minute=60, burst=2)
-    assert [buckets.take("a", rate, 0.0) for _ in range(3)] == [0.0, 0.0, 1.0]
+    assert [buckets.take("a", rate, 0.0) for _number in range(3)] == [0.0, 0.0, 1.0]
     assert buckets.take("a", rate, 0.75) == pytest.approx(0.25)
-    assert [buckets.take("a", rate, 1000.0) for _ in range(3)] == [0.0, 0.0, 1.0]
+    assert [buckets.take("a", rate, 1000.0) for _number in range(3)] == [0.0, 0.0, 1.0]
     assert buckets.take("b", rate, 1000.0) == 0.0
     assert buckets.take("c", None, 1000.0) == 0.0
 
@@ -264,7 +264,7 @@ def test_a_changed_file_is_read_and_an_unchanged_one_is_not(tmp_path: Path) -> N
 def test_a_broken_file_leaves_what_was_good_and_says_so_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     watched = Watched(tmp_path / "keys.json")
     watched.write(b"{")
-    for _ in range(3):
+    for _number in range(3):
         watched.file.look(watched.metrics)
     watched.path.unlink()
     watched.file.look(watched.metrics)

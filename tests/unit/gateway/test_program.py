@@ -123,7 +123,7 @@ class Load(threading.Thread):
 def test_a_thousand_keys_are_read_anew_within_a_second_and_no_request_is_lost(how: str, tmp_path: Path) -> None:
     with running_gateway(tmp_path, thousand_keys(), idle_seconds=None) as gateway:
         assert gateway.ask() == 200
-        loads = [Load(gateway) for _ in range(4)]
+        loads = [Load(gateway) for _number in range(4)]
         for load in loads:
             load.start()
         for number in range(4):

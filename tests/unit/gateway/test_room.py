@@ -353,7 +353,7 @@ def test_whatever_happens_no_gpu_is_over_its_budget_and_no_busy_service_is_stopp
         seen: list[Reply] = []
         async with site.running():
             until = now() + 300
-            clients = [_client(site, chance, until, seen) for _ in range(12)]
+            clients = [_client(site, chance, until, seen) for _number in range(12)]
             await asyncio.gather(*clients, _accidents(site, chance, until))
             granted = sum(reply.is_grant for reply in seen)
             assert granted > 30, f"of {len(seen)}: too little happened to prove anything"
@@ -378,7 +378,7 @@ def test_gateways_that_are_restarted_cut_no_request_and_keep_to_the_budget(seed:
         seen: list[Reply] = []
         until = now() + 300
         site.fleet.use(site.declared)
-        clients = [asyncio.create_task(_client(site, chance, until, seen)) for _ in range(8)]
+        clients = [asyncio.create_task(_client(site, chance, until, seen)) for _number in range(8)]
         while now() < until:
             async with site.running():
                 await asyncio.sleep(chance.uniform(1, 30))

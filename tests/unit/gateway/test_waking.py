@@ -38,7 +38,7 @@ def test_first_request_waits_and_is_let_through_half_a_second_after_readiness_at
 def test_fifty_at_once_cause_one_start(tmp_path: Path) -> None:
     async def ask() -> None:
         async with site_of(tmp_path).running() as site:
-            replies = await asyncio.gather(*(site.ask() for _ in range(50)))
+            replies = await asyncio.gather(*(site.ask() for _number in range(50)))
             assert [reply.is_grant for reply in replies] == [True] * 50
             assert site.engine.started == ["c-chat"]
 
@@ -107,7 +107,7 @@ def test_a_client_that_leaves_while_it_is_held_ends_neither_the_wake_nor_the_wai
 def test_all_clients_leave_and_the_service_wakes_all_the_same(tmp_path: Path) -> None:
     async def ask() -> None:
         async with site_of(tmp_path).running() as site:
-            await asyncio.gather(*(site.ask(leaves_after=0.1) for _ in range(10)))
+            await asyncio.gather(*(site.ask(leaves_after=0.1) for _number in range(10)))
             await asyncio.sleep(3)
             assert site.phase("chat") == "awake"
 
@@ -118,7 +118,7 @@ def test_more_than_may_wait_are_sent_away_at_once(tmp_path: Path) -> None:
     async def ask() -> None:
         timing = Timing(most_waiting=5)
         async with FakeSite(tmp_path, [service("chat")], timing=timing).running() as site:
-            replies = await asyncio.gather(*(site.ask() for _ in range(8)))
+            replies = await asyncio.gather(*(site.ask() for _number in range(8)))
             assert sorted(reply.gate_status for reply in replies) == [200] * 5 + [503] * 3
             assert "crowded" in "".join(site.audit_lines)
 
@@ -153,7 +153,7 @@ def test_a_container_that_ends_while_it_wakes_has_failed_and_is_tried_again_late
             assert (first.gate_status, first.headers["x-gate-retry-after"]) == (503, "5")
             assert (site.phase("chat"), site.fleet.states["chat"].cause) == ("failed", cause)
             assert json.loads(site.record_path.read_text())["containers"] == {}
-            at_once = await asyncio.gather(*(site.ask() for _ in range(20)))
+            at_once = await asyncio.gather(*(site.ask() for _number in range(20)))
             assert {reply.gate_status for reply in at_once} == {503}
             assert len(site.engine.started) == 1, "it is left alone for as long as it said"
             await asyncio.sleep(5)
@@ -352,7 +352,7 @@ def test_failures_of_a_container_are_not_those_of_the_one_made_in_its_place(tmp_
     async def ask() -> None:
         async with site_of(tmp_path).running() as site:
             site.container("chat").ends = (0.1, 1, False)
-            for _ in range(6):
+            for _number in range(6):
                 await site.ask()
                 await asyncio.sleep(40)
             assert site.fleet.states["chat"].failures > 3

@@ -68,7 +68,7 @@ def test_a_rejected_module_is_noticed(kind: str) -> None:
 
 def test_times_that_are_none_are_left_out() -> None:
     lines = [json.dumps({"__REALTIME_TIMESTAMP": time, "MESSAGE": "a"}) for time in ("9" * 40, None, 5, "-1")]
-    assert [time for time, _ in parse_journal("\n".join(lines))] == [
+    assert [time for time, _found in parse_journal("\n".join(lines))] == [
         "",
         "",
         "1970-01-01T00:00:00Z",
