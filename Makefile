@@ -67,6 +67,7 @@ e2e: setup engine ## a whole site of its own, brought up, used by real clients, 
 # The engine before sanity: with it comes the system's Python, on which sanity compiles and imports what runs on hosts.
 # These two mostly wait: side by side they take as long as the longer one. What each says comes when it is through.
 test: check docs engine sanity ## all tests, and the pages
+	PYTHONPATH=tests:build/collections python -m support.prebuild
 	@echo "The integration tests and those of whole sites run side by side, for half an hour; they say more at their end."
 	$(MAKE) --jobs=2 --output-sync=target integration e2e
 
