@@ -17,10 +17,10 @@ from support.recipes import OF_A_SITE, packaged
 
 
 def main() -> None:
-    """Build them, and say what each is called."""
+    """Build them."""
     with tempfile.TemporaryDirectory(prefix="modelyard-test-") as folder:
         for role, prefix in OF_A_SITE:
-            print(build(packaged(role, prefix), Path(folder)).reference)
+            build(packaged(role, prefix), Path(folder))
 
 
 if __name__ == "__main__":
