@@ -25,6 +25,15 @@ def site_of(folder: Path, **given: Any) -> FakeSite:
     return FakeSite(folder, [service("chat", **{"idle_seconds": 60, **given})])
 
 
+async def killed_while_a_stop_runs(site: FakeSite) -> None:
+    """Run a gateway that ends when the engine has been asked to stop a container, which takes 20 s."""
+    site.engine.stop_seconds = 20.0
+    async with site.running():
+        await site.ask()
+        while not site.engine.stopped:
+            await asyncio.sleep(0.1)
+
+
 async def until_asleep(site: FakeSite, name: str = "chat", most: float = 10_000.0) -> float:
     """Return when it sleeps."""
     until = now() + most
@@ -215,11 +224,7 @@ def test_the_record_is_what_compose_project_reads(tmp_path: Path) -> None:
 def test_a_gateway_killed_between_the_stop_and_its_end_knows_the_container_as_asleep(tmp_path: Path) -> None:
     async def ask() -> None:
         site = site_of(tmp_path)
-        site.engine.stop_seconds = 20.0
-        async with site.running():
-            await site.ask()
-            while not site.engine.stopped:
-                await asyncio.sleep(0.1)
+        await killed_while_a_stop_runs(site)
         site.container("chat").end(0)
         site.build()
         async with site.running():
@@ -239,11 +244,7 @@ def test_what_an_earlier_gateway_began_to_stop_is_used_by_nobody_until_it_has_en
 
     async def ask() -> None:
         site = site_of(tmp_path, stop_seconds=20)
-        site.engine.stop_seconds = 20.0
-        async with site.running():
-            await site.ask()
-            while not site.engine.stopped:
-                await asyncio.sleep(0.1)
+        await killed_while_a_stop_runs(site)
         site.build()
         async with site.running():
             if is_wanted:
@@ -259,11 +260,7 @@ def test_what_an_earlier_gateway_began_to_stop_is_used_by_nobody_until_it_has_en
 def test_nor_by_a_request_that_comes_before_the_first_look(tmp_path: Path) -> None:
     async def ask() -> None:
         site = site_of(tmp_path, stop_seconds=20)
-        site.engine.stop_seconds = 20.0
-        async with site.running():
-            await site.ask()
-            while not site.engine.stopped:
-                await asyncio.sleep(0.1)
+        await killed_while_a_stop_runs(site)
         site.build()
         site.fleet.use(site.declared)
         assert (await site.ask()).is_grant
@@ -291,11 +288,7 @@ def test_a_stop_that_is_refused_leaves_the_service_in_use(tmp_path: Path) -> Non
 def test_a_gateway_killed_between_the_stop_and_a_kill_for_memory_knows_the_container_as_failed(tmp_path: Path) -> None:
     async def ask() -> None:
         site = site_of(tmp_path)
-        site.engine.stop_seconds = 20.0
-        async with site.running():
-            await site.ask()
-            while not site.engine.stopped:
-                await asyncio.sleep(0.1)
+        await killed_while_a_stop_runs(site)
         site.container("chat").end(137, oom_killed=True)
         site.build()
         async with site.running():
