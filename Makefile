@@ -65,7 +65,7 @@ e2e: setup engine ## a whole site of its own, brought up, used by real clients, 
 	pytest tests/e2e tests/hosts -m 'not long' $(E2E_ARGS)
 
 # The engine before sanity: with it comes the system's Python, on which sanity compiles and imports what runs on hosts.
-# These two mostly wait: side by side they take as long as the longer one. What each says comes when it is through.
+# The last two wait as often as they work: side by side they take less. What each says comes when it is through.
 test: check docs engine sanity ## all tests, and the pages
 	PYTHONPATH=tests:build/collections python -m support.prebuild
 	@# Alone: Chromium gives up its requests whenever a network of this machine comes or goes, as those of tests do.

@@ -167,8 +167,7 @@ class Job:
     def _up(self, gate: Gate) -> None:
         """Make and start everything that does not change hands start-first, in the order of dependencies."""
         plan = self._prepared.plan
-        self._remove_half_made()
-        there = {container.service for container in self._observe().containers}
+        there = {container.service for container in self._remove_half_made()}
         made = [name for name in plan.services("create", "start") if name not in there] + self._remade()
         added = [name for name in plan.services("create") if name in there]
         starts = self._unpause(name for name in plan.services("start") if name in there)
@@ -177,11 +176,15 @@ class Job:
         self._up_some(gate, made, "--force-recreate")
         self._up_some(gate, [*added, *(name for name in starts if name in late)], "--no-recreate")
 
-    def _remove_half_made(self) -> None:
-        """Remove what an interrupted update made and never started: it has the name that Compose gives for a moment."""
-        for container in self._observe().containers:
-            if container.state == "created" and re.match(r"[0-9a-f]{12}_", container.name):
-                remove_container(self._host.engine, container.id)
+    def _remove_half_made(self) -> list[ObservedContainer]:
+        """Remove what an interrupted update made and never started: it has the name that Compose gives for a moment.
+
+        Returns the others.
+        """
+        containers = self._observe().containers
+        half_made = [c for c in containers if c.state == "created" and re.match(r"[0-9a-f]{12}_", c.name)]
+        self._remove_containers(half_made)
+        return [container for container in containers if container not in half_made]
 
     def _up_some(self, gate: Gate, services: Sequence[str], option: str) -> None:
         if services:
