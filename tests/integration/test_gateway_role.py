@@ -245,7 +245,8 @@ def test_the_engine_can_be_asked_for_the_services_alone(gate: GateSite) -> None:
     asked = {
         f"GET /containers/{chat}/json": "200", "GET /_ping": "200", "GET /containers/json": "403", "GET /info": "403",
         f"GET /containers/{own}/json": "403", f"POST /containers/{chat}/kill": "403",
-        f"DELETE /containers/{chat}": "403", f"GET /containers/{chat}/json?size=1": "403", f"POST /containers/{chat}/stop?t=1&x=1": "403",
+        f"DELETE /containers/{chat}": "403", f"GET /containers/{chat}/json?size=1": "403",
+        f"POST /containers/{chat}/stop?t=1&x=1": "403",
         f"GET /v1.41/containers/{chat}/json": "403", f"POST /containers/{chat}/exec": "403",
         f"GET /containers/{chat}/../{own}/json": "403", f"GET /containers/{chat}/start": "403",
     }  # fmt: skip
