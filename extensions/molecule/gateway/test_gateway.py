@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The gate and the gateway on their own: closed to everybody, with the keys of their clients, and there after a restart."""
+"""The gate and the gateway on their own: closed, with the keys of their clients, and there after a restart."""
 
 from __future__ import annotations
 
