@@ -105,12 +105,6 @@ class GateSite:
     def is_running(self, name: str) -> bool:
         return bool(self.state(name)["Running"])
 
-    def starts(self, name: str, since: float) -> int:
-        """Return how often a service was started."""
-        filters = {"container": self.site.name(f"inference-{name}"), "event": "start"}
-        told = self.site.engine.api.events(since=int(since), until=int(time.time()) + 1, filters=filters, decode=True)
-        return sum(1 for _event in told)
-
     def key(self, client: str, number: str = "1") -> str:
         return self.edge.secret(f"gateway_key_{client}_{number}")
 
