@@ -14,10 +14,17 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from .._docker_host.wanted import is_at_least
 from .._errors import PlatformError
 from .cdi import KIND
+from .facts import RunningEngine
 
 Form = Literal["nvidia", "cdi"]
+
+#: Before it a container that asks by CDI stays down after a restart of the engine or of the host (moby#49989).
+CDI_ENGINE = (28, 2)
+#: Before it the engine knows nothing of CDI; from it to 28.1 it has to be told (``features``).
+CDI_FLOOR = (25,)
 
 #: Every GPU of the host.
 ALL = "all"
@@ -45,6 +52,13 @@ def device_request(gpus: Sequence[str], form: Form) -> dict[str, Any]:
     else:
         device["device_ids"] = list(gpus)
     return {"deploy": {"resources": {"reservations": {"devices": [device]}}}}
+
+
+def choose_form(engine: RunningEngine | None) -> Form:
+    """Return how services of a host ask for GPUs, by what its running engine has found there."""
+    knows = engine is not None and is_at_least(engine.version, CDI_ENGINE)
+    found = engine is not None and any(device.startswith(f"{KIND}=") for device in engine.cdi_devices)
+    return "cdi" if knows and found else "nvidia"
 
 
 def check_names(gpus: Sequence[str]) -> None:

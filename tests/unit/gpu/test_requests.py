@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.modelyard.platform.plugins.module_utils._errors import PlatformError
-from ansible_collections.modelyard.platform.plugins.module_utils._gpu.requests import Form, device_request
+from ansible_collections.modelyard.platform.plugins.module_utils._gpu.facts import RunningEngine
+from ansible_collections.modelyard.platform.plugins.module_utils._gpu.requests import (
+    Form,
+    choose_form,
+    device_request,
+)
 
 UUID = "GPU-6b1d3f7e-52a0-4c1b-9d8e-0f3a5c7b9d21"
 MIG = "MIG-c9f2a1f0-6f0e-5bb6-8d2e-0a8d0c6a3d11"
@@ -57,3 +62,19 @@ def test_a_gpu_that_is_named_twice_is_refused(gpus: list[str]) -> None:
     assert str(refused.value) == (
         f"Cannot ask for GPUs {', '.join(gpus)}: one is named twice; name each once, or 'all' alone."
     )
+
+
+@pytest.mark.parametrize(
+    ("engine", "expected"),
+    [
+        (None, "nvidia"),
+        (RunningEngine("20.10.24"), "nvidia"),
+        (RunningEngine("28.1.1", cdi_devices=("nvidia.com/gpu=0",)), "nvidia"),
+        (RunningEngine("28.2.0", cdi_devices=("nvidia.com/gpu=0",)), "cdi"),
+        (RunningEngine("29.2.0", cdi_devices=()), "nvidia"),
+        (RunningEngine("29.2.0", cdi_devices=("nvidia.com/nic=0",)), "nvidia"),
+    ],
+    ids=["none", "no CDI", "CDI that forgets containers", "CDI", "no spec", "another kind of device"],
+)
+def test_cdi_is_chosen_where_the_engine_has_found_gpus_by_it(engine: RunningEngine | None, expected: Form) -> None:
+    assert choose_form(engine) == expected
