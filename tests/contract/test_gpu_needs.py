@@ -21,7 +21,8 @@ OTHER = {"service": "masks", "gpus": ["1"]}
 def evaluate(expressions: dict[str, Any], variables: dict[str, Any], folder: Path) -> dict[str, Any]:
     tasks = [{"name": name, "ansible.builtin.debug": {"var": name}} for name in expressions]
     play = {
-        "name": "Read", "hosts": "localhost", "gather_facts": False, "vars": {**expressions, **variables}, "tasks": tasks,
+        "name": "Read", "hosts": "localhost", "gather_facts": False, "vars": {**expressions, **variables},
+        "tasks": tasks,
     }  # fmt: skip
     answers = answers_of(play, folder, "-i", "localhost,elsewhere,", "-c", "local")
     return {name: answer[name] for name, (_task, answer) in zip(expressions, answers, strict=True)}
