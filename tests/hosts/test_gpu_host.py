@@ -125,7 +125,7 @@ def test_a_container_gets_the_device_by_cdi(service: str, host: Host) -> None:
     inside = f"docker exec {service}"
     assert host.must(f"{inside} stat -c %t:%T /dev/nvidia0").strip() == gpu_stand_in.DEVICE
     assert host.must(f"{inside} head -c 4 /dev/nvidia0 | od -An -tx1").split() == ["00"] * 4
-    # What a spec adds to the environment is that of the container's own programs, and of no other that is started later.
+    # What a spec adds to the environment is for the container's own programs, not for those that are started later.
     assert "NVIDIA_VISIBLE_DEVICES=void" in host.must(f"{inside} cat /proc/1/environ").split("\0")
     plain = host.must(f"docker run --rm --network none {images.ensure(images.BASE)} ls /dev")
     assert "nvidia" not in plain
