@@ -99,7 +99,8 @@ _DEBIAN = {
     "bookworm": ("debian12", "3bf863cc.pub", "EB693B3035CD5710E231E123A4B469963BF863CC"),
     "trixie": ("debian13", "8793F200.pub", "02182E60104FCDC26EAE1B8597A5D4CB8793F200"),
 }
-_UBUNTU = ("jammy", "noble")
+#: Ubuntu's releases to the first kernel of each and to their number, which later kernels are called after.
+_UBUNTU = {"jammy": ("5.15.", "22.04"), "noble": ("6.8.", "24.04")}
 _FOLDERS = {"amd64": "x86_64", "arm64": "sbsa"}
 
 
@@ -139,13 +140,18 @@ def driver_packages(wanted: Wanted, machine: Machine) -> DriverPackages:
 
 def _of_ubuntu(branch: str, machine: Machine) -> DriverPackages:
     flavour = flavour_of(machine.kernel)
+    first, number = _UBUNTU[machine.codename]
+    if flavour == "generic" and not machine.kernel.startswith(first):
+        flavour = f"generic-hwe-{number}"
     tools = f"nvidia-utils-{branch}-server"
     if machine.is_secure_boot:
         # Modules that Ubuntu signed are each for one kernel: with the driver the kernel has to stay as well.
         modules = f"linux-modules-nvidia-{branch}-server-open-{flavour}"
         held = (f"linux-{flavour}", f"linux-image-{flavour}", f"linux-headers-{flavour}")
         return DriverPackages("", (modules, f"nvidia-headless-no-dkms-{branch}-server-open", tools), None, held)
-    return DriverPackages("", (f"linux-headers-{flavour}", f"nvidia-headless-{branch}-server-open", tools), None)
+    # Of the kernel that runs, and of those to come.
+    headers = (f"linux-headers-{machine.kernel}", f"linux-headers-{flavour}")
+    return DriverPackages("", (*headers, f"nvidia-headless-{branch}-server-open", tools), None)
 
 
 def _of_debian(wanted: Wanted, machine: Machine) -> DriverPackages:

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from ansible_collections.modelyard.platform.plugins.module_utils._errors import PlatformError
 from ansible_collections.modelyard.platform.plugins.module_utils._nvidia.wanted import (
@@ -47,7 +49,18 @@ def test_debian_13_has_a_key_of_its_own_and_may_have_a_mirror() -> None:
 def test_ubuntu_has_its_own_driver() -> None:
     found = driver_packages(Wanted(driver_branch="570"), NOBLE)
     assert (found.repository, found.pin, found.held) == (None, "", ())
-    assert found.names == ("linux-headers-aws", "nvidia-headless-570-server-open", "nvidia-utils-570-server")
+    assert found.names == (
+        "linux-headers-6.8.0-1040-aws", "linux-headers-aws", "nvidia-headless-570-server-open",
+        "nvidia-utils-570-server",
+    )  # fmt: skip
+
+
+def test_later_kernels_of_ubuntu_have_names_of_their_own() -> None:
+    later = Machine("ubuntu", "noble", "6.14.0-33-generic", "amd64")
+    assert driver_packages(Wanted(), later).names[1] == "linux-headers-generic-hwe-24.04"
+    secure = driver_packages(Wanted(), replace(later, is_secure_boot=True))
+    assert secure.names[0] == "linux-modules-nvidia-580-server-open-generic-hwe-24.04"
+    assert secure.held[1] == "linux-image-generic-hwe-24.04"
 
 
 def test_under_secure_boot_ubuntus_signed_modules_hold_the_kernel_with_them() -> None:
