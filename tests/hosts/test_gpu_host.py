@@ -19,7 +19,12 @@ from support.hosts import Host, running_host
 pytestmark = pytest.mark.long
 
 DIRECTORY = "/opt/lab"
-OPTIONS = {"prefix": "lab", "directory": DIRECTORY, "request": "cdi"}
+REPOSITORY = "/opt/repository"
+NVIDIAS_KEY = "C95B321B61E88C1809C4F759DDCAE044F796ECB0"
+OPTIONS = {
+    "prefix": "lab", "directory": DIRECTORY, "request": "cdi",
+    "toolkit_repository": f"file://{REPOSITORY}/stable/deb",
+}  # fmt: skip
 UNITS = "/etc/systemd/system"
 SERVICE = "lab-inference-chat-1"
 SHOWN = "systemctl show --value --property"
@@ -55,13 +60,24 @@ def told(bare: Host) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def host(bare: Host, told: dict[str, Any]) -> Host:
-    """Return the host with a card and nothing done for it."""
-    gpu_stand_in.install(bare.must)
+    """Return the host with a card and its driver, and nothing done for it."""
+    gpu_stand_in.install(bare.must, with_toolkit=False)
     return bare
 
 
 @pytest.fixture(scope="module")
-def first(host: Host) -> tuple[dict[str, Any], dict[str, Any]]:
+def refused(host: Host) -> dict[str, Any]:
+    """Return what is said of a repository whose key is not NVIDIA's; from then on the module expects that key."""
+    host.must("DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends gnupg apt-utils")
+    fingerprint = gpu_stand_in.make_repository(host.must, REPOSITORY)
+    said = prepare_gpus(host)
+    source = "/collection/ansible_collections/modelyard/platform/plugins/module_utils/_nvidia/wanted.py"
+    host.must(f"grep -q {NVIDIAS_KEY} {source} && sed -i s/{NVIDIAS_KEY}/{fingerprint}/ {source}")
+    return {**said, "own": fingerprint}
+
+
+@pytest.fixture(scope="module")
+def first(host: Host, refused: object) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what check mode says, and what the run then does."""
     wants = [{"service": "chat", "gpus": ["0"], "vram_mib": {"0": 15360}}]
     return prepare_gpus(host, check=True), prepare_gpus(host, wants=wants)
@@ -95,11 +111,24 @@ def test_without_a_card_nothing_is_changed_and_that_is_said(told: dict[str, Any]
     assert bare.must(f"ls {UNITS} | grep -c gpu-guard || true").strip() == "0"
 
 
+def test_a_repository_with_another_key_is_not_trusted(refused: dict[str, Any], host: Host) -> None:
+    assert refused["msg"] == (
+        f"Cannot trust file://{REPOSITORY}/gpgkey: its key is {refused['own']}, {NVIDIAS_KEY} is expected; find out "
+        "who serves another one before anything is installed from there."
+    )
+
+
 def test_check_mode_tells_what_the_run_then_does(first: tuple[dict[str, Any], dict[str, Any]]) -> None:
     planned, done = first
-    assert actions(planned) == actions(done) == ["settings", "cdi", "cdi", "guard", "guard", "guard", "restart"]
+    assert actions(planned) == actions(done) == ["toolkit", "settings", "cdi", "guard", "guard", "guard", "restart"]
     assert planned["ansible_facts"]["modelyard_gpu"]["gpus"] == done["ansible_facts"]["modelyard_gpu"]["gpus"]
     assert done["ansible_facts"]["modelyard_gpu"]["gpus"][0]["memory_mib"] == 15360
+
+
+def test_the_toolkit_comes_from_the_repository(first: object, host: Host) -> None:
+    assert host.must("dpkg-query --show --showformat '${Version}' nvidia-container-toolkit") == "1.18.2-1"
+    # The engine was restarted after it, so that nothing waits for its next start.
+    assert host.must("ls /run/modelyard-gpu-engine 2>/dev/null || true") == ""
 
 
 def test_a_second_run_changes_nothing(first: object, host: Host) -> None:

@@ -80,8 +80,38 @@ _NOTHING = "#!/bin/sh\nexit 0\n"
 _RUNTIME = '#!/bin/sh\nexec runc "$@"\n'
 
 
+_TOOLKIT = {
+    "nvidia-ctk": _CTK, "nvidia-cdi-hook": _NOTHING, "nvidia-container-runtime-hook": _NOTHING,
+    "nvidia-container-runtime": _RUNTIME,
+}  # fmt: skip
+_CONTROL = """\
+Package: nvidia-container-toolkit
+Version: 1.18.2-1
+Architecture: all
+Maintainer: Nobody <nobody@example.org>
+Description: stand-in for NVIDIA's container toolkit
+"""
+#: Builds a repository with the toolkit as NVIDIA's is laid out, signed by a key that is made for it.
+_REPOSITORY = """\
+set -e
+export GNUPGHOME=$(mktemp -d)
+gpg --batch --quiet --passphrase '' --quick-gen-key 'Nobody <nobody@example.org>' rsa3072 sign never
+mkdir -p {place}/stable/deb/amd64
+gpg --armor --export > {place}/gpgkey
+cd {place}/stable/deb/amd64
+chmod 755 {place}/package/usr/bin/*
+dpkg-deb --build --root-owner-group {place}/package . > /dev/null
+apt-ftparchive packages . > Packages
+apt-ftparchive release . > {place}/Release
+mv {place}/Release .
+gpg --batch --quiet --clearsign --output InRelease Release
+gpg --list-keys --with-colons | sed -n 's/^fpr:*\\([0-9A-F]*\\):/\\1/p' | head -1
+gpgconf --kill all
+"""
+
+
 def files() -> dict[str, tuple[str, int]]:
-    """Return path to text and mode of all that a host gets."""
+    """Return path to text and mode of all that a host gets of card and driver."""
     card = f"{_PLACE}/bus/0000:00:1e.0"
     library = "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so"
     smi = (FOLDER / "outputs" / "t4.xml").read_text(encoding="utf-8")
@@ -91,36 +121,46 @@ def files() -> dict[str, tuple[str, int]]:
         f"{_PLACE}/start": _START, f"{library}.{VERSION}": "",
         "/etc/systemd/system/gpu-stand-in.service": _UNIT,
     }  # fmt: skip
-    programs = {
-        "nvidia-smi": _SMI, "nvidia-ctk": _CTK, "nvidia-cdi-hook": _NOTHING, "nvidia-container-runtime-hook": _NOTHING,
-        "nvidia-container-runtime": _RUNTIME,
-    }  # fmt: skip
-    return {
-        **{path: (text, 0o644) for path, text in plain.items()},
-        **{f"/usr/bin/{name}": (text, 0o755) for name, text in programs.items()},
-    }
+    return {**{path: (text, 0o644) for path, text in plain.items()}, "/usr/bin/nvidia-smi": (_SMI, 0o755)}
 
 
-def install(must: Callable[[str], object]) -> None:
+def toolkit_files() -> dict[str, tuple[str, int]]:
+    """Return path to text and mode of the toolkit."""
+    return {f"/usr/bin/{name}": (text, 0o755) for name, text in _TOOLKIT.items()}
+
+
+def install(must: Callable[[str], object], *, with_toolkit: bool = True) -> None:
     """Give a host the card, now and at every start.
 
     :param must: runs a line as root there.
     """
-    for path, (text, mode) in files().items():
-        must(f"mkdir -p {shlex.quote(path.rpartition('/')[0])}")
-        must(f"printf %s {shlex.quote(text)} > {shlex.quote(path)} && chmod {mode:o} {shlex.quote(path)}")
+    _put(must, {**files(), **(toolkit_files() if with_toolkit else {})})
     library = "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so"
     must(f"ln -sfn ../drivers/nvidia {_PLACE}/bus/0000:00:1e.0/driver")
     must(f"ln -sfn libnvidia-ml.so.{VERSION} {library}.1")
     must("systemctl daemon-reload && systemctl enable --quiet gpu-stand-in && systemctl start gpu-stand-in")
 
 
+def make_repository(must: Callable[[str], str], place: str) -> str:
+    """Make a repository of the toolkit on a host that has GnuPG and apt-utils; return its key's fingerprint."""
+    package = {f"{place}/package{path}": content for path, content in toolkit_files().items()}
+    _put(must, {**package, f"{place}/package/DEBIAN/control": (_CONTROL, 0o644)})
+    return must(_REPOSITORY.format(place=place)).strip()
+
+
+def _put(must: Callable[[str], object], found: dict[str, tuple[str, int]]) -> None:
+    for path, (text, mode) in found.items():
+        must(f"mkdir -p {shlex.quote(path.rpartition('/')[0])}")
+        must(f"printf %s {shlex.quote(text)} > {shlex.quote(path)} && chmod {mode:o} {shlex.quote(path)}")
+
+
 def remove(must: Callable[[str], object]) -> None:
     """Take the card away again."""
+    links = ["/dev/nvidiactl", "/dev/nvidia0", "/dev/nvidia-uvm", "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1"]
+    found = " ".join(map(shlex.quote, [_PLACE, *files(), *toolkit_files(), *links]))
     must(
         "systemctl disable --now --quiet gpu-stand-in; umount /sys/module /sys/bus/pci/devices; "
-        f"rm -rf {_PLACE} {' '.join(map(shlex.quote, files()))} /dev/nvidiactl /dev/nvidia0 /dev/nvidia-uvm "
-        "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1; systemctl daemon-reload"
+        f"rm -rf {found}; systemctl daemon-reload"
     )
 
 
