@@ -29,12 +29,12 @@ MISSING = (127, 'exec: "nvidia-smi": executable file not found in $PATH')
 BY_DRIVER = {"DeviceRequests": [{"Driver": "nvidia", "DeviceIDs": ["0"], "Capabilities": [["gpu"]]}]}
 
 
-def container(name: str, *, hours: float = 5, settings: Mapping[str, Any] = BY_DRIVER) -> dict[str, Any]:
+def container(name: str, *, hours: float = 5, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
     started = (NOW - timedelta(hours=hours)).isoformat().replace("+00:00", ".123456789Z")
     labels = {"com.docker.compose.project": "lab-inference"}
     return {
-        "Id": name, "Name": f"/{name}", "Config": {"Labels": labels}, "HostConfig": dict(settings),
-        "State": {"StartedAt": started},
+        "Id": name, "Name": f"/{name}", "Config": {"Labels": labels}, "State": {"StartedAt": started},
+        "HostConfig": dict(BY_DRIVER if settings is None else settings),
     }  # fmt: skip
 
 

@@ -41,7 +41,7 @@ def test_what_the_host_has_is_given(tmp_path: Path) -> None:
 def test_a_gpu_that_is_not_there_is_refused_also_where_the_cpu_would_do(tmp_path: Path) -> None:
     assert ask(host("two_rtx_4090", tmp_path), gpus=["0", "2"], fallback=True) == Unmet((
         ("Cannot give GPU 2 to service 'chat': this host has 0 (NVIDIA GeForce RTX 4090), 1 (NVIDIA GeForce RTX 4090); "
-        "name one of these, or take the service to another host."),
+         "name one of these, or take the service to another host."),
     ))  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def test_without_a_card_only_who_may_falls_back(tmp_path: Path) -> None:
     facts = host("bare", tmp_path)
     assert ask(facts, installs_driver=True) == Unmet((
         ("Cannot give a GPU to service 'chat': this host has no card of NVIDIA; take it to a host that has one, or let "
-        "the service fall back to the CPU."),
+         "the service fall back to the CPU."),
     ))  # fmt: skip
     assert ask(facts, fallback=True) == Unmet(
         noticed=("On the CPU of this host, as it may: chat. This host has no card of NVIDIA.",)
@@ -99,7 +99,7 @@ def test_before_the_driver_is_there_only_the_number_of_cards_counts(tmp_path: Pa
     assert ask(facts, installs_driver=True, vram_mib={"0": 10**9}) == Unmet((), (told,))
     assert ask(facts, installs_driver=True, gpus=["1"]) == Unmet((
         ("Cannot give GPU 1 to service 'chat': this host has 1 card, counted from 0; name one of these, or take the "
-        "service to another host."),
+         "service to another host."),
     ), (told,))  # fmt: skip
 
 

@@ -85,10 +85,10 @@ def test_a_driver_comes_from_a_repository_whose_key_is_the_expected_one(reposito
     ("served", "said"),
     [
         (b"<html>", ("Cannot trust {address}: it is no OpenPGP key; let the host reach NVIDIA's own file, or a true "
-                    "copy of it, and remove {key} where it is there.")),
+                     "copy of it, and remove {key} where it is there.")),
         (KEY + armored(BODY[:-1] + b"x"), "Cannot trust {address}: its key is {expected}, "),
         (armored(BODY[:-1] + b"x"), (", {expected} is expected; find out who serves another one before anything is "
-                                    "installed from there.")),
+                                     "installed from there.")),
         (None, "Cannot install from NVIDIA's repository: {address} gives no key ("),
     ],
     ids=["a page", "a second key", "another key", "nothing"],

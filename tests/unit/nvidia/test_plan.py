@@ -74,7 +74,7 @@ def test_without_a_card_nothing_is_done_and_it_is_said(tmp_path: Path) -> None:
     plan = make_plan(Wanted(), host("bare", tmp_path, settings={}, right_files=frozenset(), found_files=frozenset()))
     assert plan == Plan(warnings=(
         ("Nothing was done for GPUs: this host has no card of NVIDIA. Take it out of the group of role nvidia, or set "
-        "nvidia_without_card to have driver and toolkit installed all the same."),
+         "nvidia_without_card to have driver and toolkit installed all the same."),
     ))  # fmt: skip
 
 
