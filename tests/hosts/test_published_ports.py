@@ -12,17 +12,15 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sysconfig
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
 from support import images
+from support.host_modules import put_modules, run_module_on
 from support.hosts import IMAGES, Host, running_host
-from support.modules import ROOT
 from support.site import new_prefix
 
 DIRECTORY = "/opt/shop"
@@ -34,7 +32,6 @@ PUBLISHED = (OPEN, LIMITED, UNDECLARED, FOREIGN, CLOSED)
 SIX = {"server": "fd00:5::1", "near": "fd00:5::2", "far": "fd00:5::3"}
 #: What the site's containers have is kept over a restart, so that rules can be compared.
 NETWORK, WEB, ECHOING = "10.214.7.0/24", "10.214.7.2", "10.214.7.3"
-MODULE = "ansible_collections.modelyard.platform.plugins.modules.published_ports"
 SERVE = "python3 -m http.server --bind :: 8000"
 ECHO = (
     "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', 8000))\n"
@@ -84,12 +81,7 @@ class Server:
     def published_ports(self, *, check: bool = False, **params: Any) -> dict[str, Any]:
         """Run the module on the server, and return its answer."""
         given = {"prefix": PREFIX, "directory": DIRECTORY, "ports": self.ports(), **params}
-        sent = {"ANSIBLE_MODULE_ARGS": {**given, "_ansible_check_mode": check, "_ansible_diff": True}}
-        run = f"PYTHONPATH=/collection PYTHONDONTWRITEBYTECODE=1 python3 -m {MODULE} || true"
-        done = self.host.run(run, folder="/", stdin=json.dumps(sent).encode())
-        assert done.stdout, done.stderr
-        found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-        return found
+        return run_module_on(self.host, "published_ports", given, check=check)
 
     def ports(self) -> list[dict[str, Any]]:
         near = [f"{self.address_of('near')}/32", f"{SIX['near']}/128"]
@@ -171,7 +163,7 @@ def prepare(server: Server) -> None:
     )
     base = images.ensure(images.BASE)
     host.load_images([base])
-    put_module(host)
+    put_modules(host)
     host.must(f"docker network create {LABEL} --subnet {NETWORK} shop-edge")
     published = " ".join(f"-p {port}:8000" for port in (OPEN, LIMITED, UNDECLARED, CLOSED, f"127.0.0.1:{LOOPBACK}"))
     run = "docker run --detach --init --restart=unless-stopped"
@@ -181,20 +173,6 @@ def prepare(server: Server) -> None:
         f"{run} --name theirs -p {FOREIGN}:8000 {base} {SERVE}"
     )
     server.wait_open()
-
-
-def put_module(host: Host) -> None:
-    """Bring the module with what it needs of Ansible to where its own Python finds it."""
-    ansible = Path(sysconfig.get_path("purelib"))
-    host.must("mkdir -p /collection/ansible_collections/modelyard/platform")
-    of_ansible = ["ansible/__init__.py", "ansible/release.py", "ansible/_vendor", "ansible/module_utils"]
-    for folder, names, place in (
-        (ansible, of_ansible, "/collection"),
-        (ROOT, ["plugins"], "/collection/ansible_collections/modelyard/platform"),
-    ):
-        argv = ["tar", "--create", "--exclude=__pycache__", f"--directory={folder}", *names]
-        packed = subprocess.run(argv, check=True, capture_output=True).stdout
-        host.must(f"tar --extract --directory {place}", stdin=packed)
 
 
 @pytest.fixture(scope="module")

@@ -79,6 +79,17 @@ def test_hosts_without_a_finding_go_on(tmp_path: Path) -> None:
     assert {host: result["msg"] for host, result in tasks["Touch"].items()} == {"one": "touched", "two": "touched"}
 
 
+def test_a_gpu_that_a_host_does_not_have_stops_all_of_them(tmp_path: Path) -> None:
+    """No machine has a hundred of them, so that it counts nothing whether this one has any."""
+    hosts = {"one": {**LOCAL, "asked": []}, "two": {**LOCAL, "asked": [{"service": "chat", "gpus": ["99"]}]}}
+    tasks = play(tmp_path, hosts, gpus="{{ asked }}")
+    assert "Touch" not in tasks
+    found = tasks["Look"]
+    assert (found["one"].get("failed"), found["one"]["gpus"]) == (None, {})
+    assert found["two"]["findings"][0].startswith("Cannot give ")
+    assert "service 'chat'" in found["two"]["msg"]
+
+
 def test_everything_that_is_wrong_with_a_host_is_in_one_answer(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = run_by_ansible(
