@@ -179,7 +179,7 @@ def running_gateway(
     timing = {"dial_seconds": 0.5, "watch_seconds": 0.1, "observe_seconds": 0.5, "read_gap_seconds": 0.02}
     settings = {
         "format": 1, "listen": {"port": port}, "engine": f"http://{ADDRESS}:{engine.server_address[1]}",
-        "keys": f"{folder}/keys.json", "services": f"{folder}/services.json", "state": f"{folder}/asleep.json",
+        "keys": [f"{folder}/keys.json", f"{folder}/issued.json"], "services": f"{folder}/services.json", "state": f"{folder}/asleep.json",
         "timing": timing,
     }  # fmt: skip
     (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
