@@ -116,7 +116,7 @@ def read_those_there(paths: Iterable[str]) -> list[tuple[bytes, str]]:
 
     :raises GatewayError: one is there and cannot be read.
     """
-    return [(read_bytes(path), path) for path in paths if os.path.lexists(path)]
+    return [(read_bytes(path), path) for path in paths if os.path.exists(path)]
 
 
 def parse_fields(content: bytes, path: str) -> Fields:

@@ -30,7 +30,9 @@ options:
     choices: [list, issue, revoke, rotate]
     default: list
   client:
-    description: Whose key it is. Up to 32 of V(a-z), V(0-9) and V(_), a letter first. One that is new is made.
+    description: >-
+      Whose key it is, needed but with O(action=list). Up to 32 of V(a-z), V(0-9) and V(_), a letter first. One that is
+      new is made.
     type: str
   id:
     description:
@@ -275,11 +277,7 @@ def carry_out(params: dict[str, Any], *, check_mode: bool, now: int) -> dict[str
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=SPEC,
-        required_if=[("action", one, ("client",)) for one in ("issue", "revoke", "rotate")],
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     try:
         answer = carry_out(module.params, check_mode=module.check_mode, now=int(time.time()))
     except PlatformError as error:

@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -102,7 +103,7 @@ class IssuedFile:
             raise damaged(self.path) from None
 
     def write(self, issued: Issued) -> None:
-        """Replace the file, for root and the group of its folder; its caller holds :meth:`change_lock`."""
+        """Replace the file, for root and the gateway's group; its caller holds :meth:`change_lock`."""
         clients = {name: _render_client(issued[name]) for name in sorted(issued)}
         content = _render_json({"format": STATE_FORMAT, "clients": clients})
         with telling(f"write the issued keys {self.path}"):
@@ -124,19 +125,21 @@ class IssuedFile:
             yield
 
     def _prepare_folder(self) -> None:
-        folder = os.path.dirname(self.path)
+        folder, owner = os.path.dirname(self.path), (os.geteuid(), self._group())
         if os.path.islink(folder):
             raise PlatformError(
                 f"Cannot change the issued keys: {folder} is a symbolic link; put the folder itself there."
             )
-        if not os.path.isdir(folder):
-            group = self._group()
-            ensure_directory(folder, mode=_FOLDER_MODE)
-            os.chown(folder, os.geteuid(), group)
+        ensure_directory(folder, mode=_FOLDER_MODE)
+        found = os.lstat(folder)
+        # Docker makes it too, where a container that mounts it comes first.
+        if (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) != (*owner, _FOLDER_MODE):
+            os.chown(folder, *owner)
+            os.chmod(folder, _FOLDER_MODE)
 
     def _group(self) -> int:
-        """Return the group of the gateway: that of the folder, or of its own one where there is none yet."""
-        for folder in (os.path.dirname(self.path), f"{self.site.directory}/state/gateway"):
+        """Return the group of the gateway: that of its own folder, or of this one where it has none."""
+        for folder in (f"{self.site.directory}/state/gateway", os.path.dirname(self.path)):
             with contextlib.suppress(FileNotFoundError):
                 return os.stat(folder, follow_symlinks=False).st_gid
         return os.getegid()

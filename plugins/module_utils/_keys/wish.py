@@ -78,6 +78,8 @@ def parse_wish(params: Mapping[str, Any], *, who: str, now: int) -> Wish:
 
 
 def _check_names(wish: Wish) -> None:
+    if not wish.client:
+        raise PlatformError(f"Cannot {wish.asked} a key: no client is named; say whose key it is (client).")
     if not _CLIENT.fullmatch(wish.client):
         raise PlatformError(
             f"Cannot {wish.doing}: it is no name; use up to 32 of a-z, 0-9 and '_', a letter first, such as alice."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -94,18 +95,21 @@ def test_an_issued_key_opens_what_it_should_and_its_value_is_in_the_store_alone(
 
 
 def test_the_file_is_for_root_and_the_group_of_the_gateway(host: Host) -> None:
-    own = host.site / "state" / "gateway"
+    own, keys = host.site / "state" / "gateway", host.site / "state" / "keys"
     own.mkdir(parents=True)
     os.chown(own, 10123, 10124)
+    keys.mkdir(mode=0o755)  # as Docker makes what a container mounts
     host.issue()
-    path = Path(host.issued.path)
-    found = [
-        (os.stat(one).st_uid, os.stat(one).st_gid, stat.S_IMODE(os.stat(one).st_mode)) for one in (path.parent, path)
-    ]
-    assert found == [(os.geteuid(), 10124, 0o750), (os.geteuid(), 10124, 0o640)]
-    os.chown(path.parent, os.geteuid(), 10125)
+    found = [(one.stat().st_uid, one.stat().st_gid, stat.S_IMODE(one.stat().st_mode)) for one in keys.rglob("*")]
+    assert found == [(os.geteuid(), 10124, 0o640)]
+    assert (keys.stat().st_gid, stat.S_IMODE(keys.stat().st_mode)) == (10124, 0o750)
+    shutil.rmtree(keys)
     host.issue("bob")
-    assert path.stat().st_gid == 10125
+    assert (keys.stat().st_gid, stat.S_IMODE(keys.stat().st_mode)) == (10124, 0o750)
+    shutil.rmtree(keys)
+    keys.symlink_to(own)
+    with pytest.raises(PlatformError, match=r"^Cannot change the issued keys: .*/state/keys is a symbolic link; put"):
+        host.issue("carol")
 
 
 def test_check_mode_tells_the_same_and_touches_nothing(host: Host) -> None:
@@ -258,6 +262,11 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
 }  # fmt: skip
 
 
+def test_somebody_has_to_have_the_key(host: Host) -> None:
+    with pytest.raises(PlatformError, match=r"^Cannot issue a key: no client is named; say whose"):
+        host.run("issue", scopes=["chat"])
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_refused_is_said_with_the_fix_and_changes_nothing(name: str, host: Host) -> None:
     host.issue("carol", id="a_b")
@@ -407,10 +416,9 @@ def test_a_file_of_newer_code_is_refused(host: Host) -> None:
 
 
 def test_what_is_looked_at_again_under_the_lock_counts(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = task.read_known(host.places)
+    seen = read_known(host.places)
     host.issue()
     answers = [seen]
-    read = task.read_known
-    monkeypatch.setattr(task, "read_known", lambda places: answers.pop() if answers else read(places))
+    monkeypatch.setattr(task, "read_known", lambda places: answers.pop() if answers else read_known(places))
     assert host.run("issue", client="alice", scopes=["chat"]).made == "gateway_key_alice_20261122_2"
     assert len(host.ring()) == 2
