@@ -163,6 +163,22 @@ def test_an_operator_issues_lists_rotates_and_revokes(host: Host) -> None:
     assert json.loads(host.store.read_text())["secrets"] == {}
 
 
+def test_the_command_on_the_host_lists_them(host: Host, tmp_path: Path) -> None:
+    command = tmp_path / "modelyard"
+    subprocess.run([sys.executable, ROOT / "tools/build_host_command.py", command], check=True)
+    host.keys("issue", client="alice", scopes=["chat"], id="laptop")
+    done = subprocess.run(
+        [HOST_PYTHON, command, "keys", "list", "--directory", host.site, "--secret-store", host.store],
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        "CLIENT  ID      SCOPES  EXPIRES  STATE\n"
+        "alice   laptop  chat    never    active\n"
+        "webui   1       chat    never    active (declared)\n"
+    )
+
+
 @pytest.mark.parametrize("shown", [True, False], ids=["shown", "not shown"])
 def test_a_key_is_on_the_screen_once_when_asked_for_and_nowhere_else(host: Host, shown: bool, tmp_path: Path) -> None:
     settings = {
