@@ -19,7 +19,7 @@ import pytest
 import yaml
 from support.arguments import ArgumentWatch
 from support.gateway_process import GatewayProcess, running_gateway
-from support.modules import HOST_PYTHON, ModuleResult, controller_environment, run_module
+from support.modules import HOST_PYTHON, ROOT, ModuleResult, controller_environment, run_module
 
 DECLARED = {"format": 1, "clients": {"webui": {"keys": [{"id": "1", "sha256": "a" * 64, "scopes": ["chat"]}]}}}
 #: The gateway looks once a second.
