@@ -25,6 +25,8 @@ from benchmark.open_loop import Target
 PORTS = {"http": 38080, "https": 38443, "postgres": 38432, "edge_api": 38099}
 PORT = 8080
 _PROJECT = "{{ site_prefix }}-bench"
+#: The image of the gate, which the site's role has built by then, runs the services too.
+_GATE_IMAGE = """docker image ls modelyard/gate | awk 'NR == 2 {print $1 ":" $2}'"""
 #: Answers at once, and logs nothing: what is measured is what stands before it.
 SERVICE = f"""
 daemon off;
@@ -77,20 +79,19 @@ def running_site() -> GateSite:
     _write_role(folder / "roles" / "bench")
     atexit.register(shutil.rmtree, folder)  # after the site is gone: what is registered last runs first
     atexit.register(whole.destroy)
-    # The image of the gate runs the services too; the first run builds it.
-    _deploy(whole, {})
-    image = GateSite(whole).container("gateway/gate").attrs["Config"]["Image"]
-    _deploy(whole, {"bench": "inference"}, bench_image=image)
+    _deploy(whole)
     return GateSite(whole)
 
 
-def _deploy(whole: WholeSite, more: dict[str, str], **variables: Any) -> None:
-    roles = {"docker": "all", "client": "clients", "host_command": "all", "traefik": "edge", "gateway": "inference"}
-    clients = [{"name": "bench", "scopes": ["*"]}]
+def _deploy(whole: WholeSite) -> None:
+    roles = {
+        "docker": "all", "client": "clients", "host_command": "all", "traefik": "edge", "gateway": "inference",
+        "bench": "inference",
+    }  # fmt: skip
     whole.write_inventory(
-        site_roles={**roles, **more}, gateway_clients=clients if more else [], postgres_route_enabled=None,
+        site_roles=roles, gateway_clients=[{"name": "bench", "scopes": ["*"]}], postgres_route_enabled=None,
         # Without a limit: it would be what is measured. Everything else is as every site has it.
-        traefik_rate={"average": 0}, **variables,
+        traefik_rate={"average": 0},
     )  # fmt: skip
     inventory = whole.folder / "inventory.yml"
     content = yaml.safe_load(inventory.read_text(encoding="utf-8"))
@@ -107,7 +108,11 @@ def _write_role(folder: Path) -> None:
     files = {
         "meta/needs.yml": {"owns": [], "needs": {"route": [{"name": "bench", "hosts": hosts}], "gated": gated}},
         "meta/argument_specs.yml": {"argument_specs": {"main": {"options": {}}}},
-        "defaults/main.yml": {"bench_image": "", "bench_route": route},
+        "defaults/main.yml": {
+            "bench_command": _GATE_IMAGE,
+            "bench_image": "{{ lookup('ansible.builtin.pipe', bench_command) }}",
+            "bench_route": route,
+        },
         "tasks/main.yml": [_task()],
     }
     for name, content in files.items():
