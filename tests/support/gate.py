@@ -161,6 +161,13 @@ class GateSite:
             assert time.monotonic() < deadline, f"{service} is {found}, not {phase}"
             time.sleep(0.1)
 
+    def until_stopped(self, service: str, seconds: float = 20.0) -> None:
+        """Wait until its container has ended: who is about to sleep is told to clients as asleep already."""
+        deadline = time.monotonic() + seconds
+        while self.is_running(service):
+            assert time.monotonic() < deadline, f"{service} still runs"
+            time.sleep(0.1)
+
     def apply(self, *, check: bool = False, services: Mapping[str, Service] | None = None, **more: Any) -> RoleRun:
         """Run the role with the clients of the site, or with other ones."""
         clients = more.pop("clients", CLIENTS)
