@@ -143,7 +143,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-keys:
+api_keys:
   description: Every key that the gateway knows, issued and declared, after the run.
   returned: success
   type: list

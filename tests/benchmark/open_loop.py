@@ -77,9 +77,9 @@ class _Client(asyncio.Protocol):
         if 0 <= self._wanted <= len(self._got):
             self._settle(int(self._got.split(b" ", 2)[1]))
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(ConnectionError(str(error or "closed before the answer was whole")))
+            self._answer.set_exception(ConnectionError(str(exc or "closed before the answer was whole")))
 
     def _settle(self, status: int) -> None:
         if self._answer is not None and not self._answer.done():

@@ -121,7 +121,7 @@ def result_of(outcome: Outcome, now: int) -> dict[str, Any]:
     result: dict[str, Any] = {
         "changed": bool(outcome.plan.steps),
         "plan": [step.as_result() for step in outcome.plan.steps],
-        "keys": [row.as_result() for row in rows],
+        "api_keys": [row.as_result() for row in rows],
         "table": render_keys(rows),
     }
     if outcome.plan.new is not None:

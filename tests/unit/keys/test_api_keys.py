@@ -188,78 +188,99 @@ def test_rotating_again_goes_on_from_the_newest_and_forgets_what_is_over(host: H
 VERBS = {"issue": "issue a key for", "revoke": "revoke keys of", "rotate": "rotate a key of"}
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "a client's name": (
-        "issue", {"client": "Alice@lab"},
-        ("it is no name; use up to 32 of a-z, 0-9 and '_', a letter first, "
-        "such as alice."),
+        "issue",
+        {"client": "Alice@lab"},
+        ("it is no name; use up to 32 of a-z, 0-9 and '_', a letter first, such as alice."),
     ),
     "an id": (
-        "issue", {"client": "alice", "id": "my laptop"},
-        ("the key's id 'my laptop' is no name; use up to 17 of a-z, 0-9 and '_', a "
-        "letter or digit first, such as laptop."),
+        "issue",
+        {"client": "alice", "id": "my laptop"},
+        (
+            "the key's id 'my laptop' is no name; use up to 17 of a-z, 0-9 and '_', a "
+            "letter or digit first, such as laptop."
+        ),
     ),
     "no scope": (
-        "issue", {"client": "alice"},
-        ("no scope says what it may call; there are the services chat, masks, name "
-        "some of them, or '*' for all that there ever are."),
+        "issue",
+        {"client": "alice"},
+        (
+            "no scope says what it may call; there are the services chat, masks, name "
+            "some of them, or '*' for all that there ever are."
+        ),
     ),
     "a scope that no service has": (
-        "issue", {"client": "alice", "scopes": ["chat", "imagery"]},
-        ("no gated service is called 'imagery', there are chat, masks; correct the "
-        "scope, or deploy the service first."),
+        "issue",
+        {"client": "alice", "scopes": ["chat", "imagery"]},
+        (
+            "no gated service is called 'imagery', there are chat, masks; correct the "
+            "scope, or deploy the service first."
+        ),
     ),
     "an end that has passed": (
-        "issue", {"client": "alice", "scopes": ["chat"], "expires": "2026-11-21"},
-        ("its end 2026-11-21T23:59:59Z has passed, it is 2026-11-22T01:00:00Z now; "
-        "give a day that is to come."),
+        "issue",
+        {"client": "alice", "scopes": ["chat"], "expires": "2026-11-21"},
+        ("its end 2026-11-21T23:59:59Z has passed, it is 2026-11-22T01:00:00Z now; give a day that is to come."),
     ),
     "an end that is none": (
-        "issue", {"client": "alice", "scopes": ["chat"], "expires": "2027-02-30"},
-        ("its end '2027-02-30' is no day; write one such as 2027-01-31, or a time "
-        "such as 2027-01-31T12:00:00Z."),
+        "issue",
+        {"client": "alice", "scopes": ["chat"], "expires": "2027-02-30"},
+        ("its end '2027-02-30' is no day; write one such as 2027-01-31, or a time such as 2027-01-31T12:00:00Z."),
     ),
     "a rate of nothing": (
-        "issue", {"client": "alice", "scopes": ["chat"], "rate": {"per_minute": 0.0, "burst": None}},
-        ("0 requests a minute and 1 at once are no limit; give a number above 0 for "
-        "the first, and at least 1 for the second."),
+        "issue",
+        {"client": "alice", "scopes": ["chat"], "rate": {"per_minute": 0.0, "burst": None}},
+        (
+            "0 requests a minute and 1 at once are no limit; give a number above 0 for "
+            "the first, and at least 1 for the second."
+        ),
     ),
     "an overlap": (
-        "rotate", {"client": "carol", "overlap_days": -1},
+        "rotate",
+        {"client": "carol", "overlap_days": -1},
         "an overlap of -1 days was asked for; give a number from 0 to 365.",
     ),
     "an id that a declared key has": (
-        "issue", {"client": "webui", "scopes": ["chat"], "id": "1"},
-        ("the id '1' is taken, secret 'gateway_key_webui_1' is another key's; "
-        "choose another id, or leave it out."),
+        "issue",
+        {"client": "webui", "scopes": ["chat"], "id": "1"},
+        ("the id '1' is taken, secret 'gateway_key_webui_1' is another key's; choose another id, or leave it out."),
     ),
     "an id whose secret is another client's": (
-        "issue", {"client": "carol_a", "scopes": ["chat"], "id": "b"},
-        ("the id 'b' is taken, secret 'gateway_key_carol_a_b' is another key's; "
-        "choose another id, or leave it out."),
+        "issue",
+        {"client": "carol_a", "scopes": ["chat"], "id": "b"},
+        ("the id 'b' is taken, secret 'gateway_key_carol_a_b' is another key's; choose another id, or leave it out."),
     ),
     "a named key that is another one": (
-        "issue", {"client": "carol", "scopes": ["masks"], "id": "a_b", "expires": "2027-01-31"},
-        ("its key 'a_b' is there and opens chat and has no end; choose another id, "
-        "or revoke that one first."),
+        "issue",
+        {"client": "carol", "scopes": ["masks"], "id": "a_b", "expires": "2027-01-31"},
+        ("its key 'a_b' is there and opens chat and has no end; choose another id, or revoke that one first."),
     ),
     "a client that nobody knows": (
-        "revoke", {"client": "crol"},
-        ("no key was ever issued to a client of that name, or all are revoked; "
-        "clients with keys are carol, correct the name."),
+        "revoke",
+        {"client": "crol"},
+        (
+            "no key was ever issued to a client of that name, or all are revoked; "
+            "clients with keys are carol, correct the name."
+        ),
     ),
     "a declared client": (
-        "revoke", {"client": "webui"},
-        ("its keys are declared, by the inventory (gateway_clients) or by a role; "
-        "take them out there or name their secrets in site_rotate, and deploy the site."),
+        "revoke",
+        {"client": "webui"},
+        (
+            "its keys are declared, by the inventory (gateway_clients) or by a role; "
+            "take them out there or name their secrets in site_rotate, and deploy the site."
+        ),
     ),
     "a key that nobody knows": (
-        "revoke", {"client": "carol", "id": "b"},
+        "revoke",
+        {"client": "carol", "id": "b"},
         "it has no key 'b'; it has a_b, c, name one of these.",
     ),
     "one of two keys": (
-        "rotate", {"client": "carol"},
+        "rotate",
+        {"client": "carol"},
         "it has a_b, c; say which one by its id.",
     ),
-}  # fmt: skip
+}
 
 
 def test_somebody_has_to_have_the_key(host: Host) -> None:
