@@ -77,7 +77,7 @@ test-long: setup engine ## many kills, disks and engines that fail, bare hosts; 
 	pytest tests/integration tests/hosts -m long
 
 bench: setup engine ## figures beside stock modules and plain Compose: table and build/benchmark.json
-	PYTHONPATH=tests:build/collections python -m benchmark
+	PYTHONPATH=tests:build/collections:gateway python -m benchmark
 
 docs: setup ## the pages and the reference as HTML: build/docs/html; a warning is an error
 	@tools/setup-venv docs

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,6 +109,14 @@ def read_bytes(path: str) -> bytes:
     if len(content) > _MOST_BYTES:
         raise GatewayError(f"Cannot read {path}: it has more than {_MOST_BYTES} bytes; render the file anew.")
     return content
+
+
+def read_those_there(paths: Iterable[str]) -> list[tuple[bytes, str]]:
+    """Return what files hold, each with its path; one that is not there is left out.
+
+    :raises GatewayError: one is there and cannot be read.
+    """
+    return [(read_bytes(path), path) for path in paths if os.path.exists(path)]
 
 
 def parse_fields(content: bytes, path: str) -> Fields:

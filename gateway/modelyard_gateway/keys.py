@@ -11,7 +11,11 @@ The file holds the SHA-256 of each key and no key::
         "keys": [{"id": "2026-11", "sha256": "5e88...", "scopes": ["chat"], "not_after": "2027-01-31T00:00:00Z"}]}}}
 
 A client has any number of keys, so that it can change over from one to the next. A scope is a service's name, or
-``*`` for all. ``rate`` and ``not_after`` may be left out. A revoked key is one that is not there any more.
+``*`` for all. ``rate`` and ``not_after`` may be left out. A revoked key is one that is not there any more. What else
+is written down of a key (:data:`NOTES`) is for people.
+
+There may be several such files, one that the site declares and one of keys that were issued since. A client may be in
+more than one: it has the keys of all, and the rate of the first file that says one.
 
 **Looking up is quick and gives no timing away.** The digest is looked up in a dict, whose time may depend on the
 digest: but nobody can choose a digest. To use what a digest's first bytes would tell, one would have to find keys
@@ -24,8 +28,10 @@ from __future__ import annotations
 import datetime
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
+from .errors import GatewayError
 from .files import Fields, parse_fields
 from .rate import Rate
 
@@ -33,6 +39,8 @@ from .rate import Rate
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+#: What ``modelyard.platform.api_keys`` writes beside what counts.
+NOTES = ("issued_at", "issued_by", "replaced_by")
 ALL_SERVICES = "*"
 _MOST_PER_MINUTE = 1e9
 
@@ -74,31 +82,54 @@ class Keyring:
         return self._keys.get(hashlib.sha256(key).digest())
 
 
-def parse_keys(content: bytes, path: str) -> Keyring:
-    """Return the keys that a file declares.
+@dataclass(frozen=True)
+class _Declared:
+    """A key as a file declares it; ``path`` and ``where`` say the place, for messages."""
 
-    :raises GatewayError: it is not of that form, or one key is there twice; no digest is quoted.
+    digest: bytes
+    key: Key
+    path: str
+    where: str
+
+
+def parse_keys(content: bytes, path: str, others: Iterable[tuple[bytes, str]] = ()) -> Keyring:
+    """Return the keys that a file declares, and those of ``others``, pairs of content and path.
+
+    :raises GatewayError: one is not of that form, or one key is there twice; no digest is quoted.
     """
+    found: dict[bytes, _Declared] = {}
+    named: dict[tuple[str, str], _Declared] = {}
+    rates: dict[str, Rate] = {}
+    for one in ((content, path), *others):
+        for declared in _parse_file(*one, rates):
+            key = declared.key
+            same = found.setdefault(declared.digest, declared)
+            if same is declared:
+                same = named.setdefault((key.client, key.id), declared)
+            if same is not declared:
+                raise GatewayError(
+                    f"Cannot use {declared.path}: {declared.where} has the key {key.id!r}, which is there twice, as "
+                    f"{same.key.id!r} of {same.where} in {same.path} too; render the file anew, or revoke one of both."
+                )
+    return Keyring({one.digest: replace(one.key, rate=rates.get(one.key.client)) for one in found.values()})
+
+
+def _parse_file(content: bytes, path: str, rates: dict[str, Rate]) -> list[_Declared]:
+    """Return the keys of one file, and note the rate of each client that has none in ``rates`` yet."""
     fields = parse_fields(content, path)
     fields.only("format", "clients")
-    keys: dict[bytes, Key] = {}
+    found = []
     for client, declared in fields.named("clients").items():
         if not _NAME.fullmatch(client):
             raise declared.wrong("has a name that is not of letters, digits and ._@-, at most 64")
-        for digest, key in _parse_client(client, declared):
-            if digest in keys:
-                raise declared.wrong(f"has the key {key.id!r}, which is there twice")
-            keys[digest] = key
-    return Keyring(keys)
-
-
-def _parse_client(client: str, declared: Fields) -> list[tuple[bytes, Key]]:
-    declared.only("rate", "keys")
-    rate = _parse_rate(declared.inner("rate"))
-    found = [_parse_key(client, fields, rate) for fields in declared.objects("keys")]
-    ids = [key.id for _digest, key in found]
-    if len(ids) != len(set(ids)):
-        raise declared.wrong("has two keys with one id")
+        declared.only("rate", "keys")
+        rate = _parse_rate(declared.inner("rate"))
+        if rate is not None:
+            rates.setdefault(client, rate)
+        keys = [_parse_key(client, one) for one in declared.objects("keys")]
+        if len({key.id for _digest, key in keys}) != len(keys):
+            raise declared.wrong("has two keys with one id")
+        found += [_Declared(digest, key, path, declared.where) for digest, key in keys]
     return found
 
 
@@ -110,15 +141,15 @@ def _parse_rate(fields: Fields | None) -> Rate | None:
     return Rate(per_minute, fields.number("burst", least=1, most=_MOST_PER_MINUTE))
 
 
-def _parse_key(client: str, fields: Fields, rate: Rate | None) -> tuple[bytes, Key]:
-    fields.only("id", "sha256", "scopes", "not_after")
+def _parse_key(client: str, fields: Fields) -> tuple[bytes, Key]:
+    fields.only("id", "sha256", "scopes", "not_after", *NOTES)
     name, digest = fields.text("id"), fields.text("sha256")
     if not _NAME.fullmatch(name):
         raise fields.wrong("has an id that is not of letters, digits and ._@-, at most 64")
     if not _SHA256.fullmatch(digest):
         raise fields.wrong("has a sha256 that is not 64 digits of 0-9a-f")
     not_after = None if fields.found.get("not_after") is None else _parse_time(fields)
-    return bytes.fromhex(digest), Key(client, name, frozenset(fields.texts("scopes")), not_after, rate)
+    return bytes.fromhex(digest), Key(client, name, frozenset(fields.texts("scopes")), not_after, None)
 
 
 def _parse_time(fields: Fields) -> float:

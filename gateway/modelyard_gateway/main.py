@@ -23,7 +23,7 @@ from .credential import Porter
 from .engine import DockerEngine
 from .errors import GatewayError
 from .exchange import ExchangeError, Peer, exchange
-from .files import read_bytes
+from .files import read_bytes, read_those_there
 from .fleet import Fleet
 from .inflight import Endpoint, read_connections
 from .keys import parse_keys
@@ -64,19 +64,20 @@ class Program:
         self._settings, self._metrics = settings, Metrics()
         self._record = SleepRecord(settings.state)
         self._record.load()
-        self._porter = Porter(parse_keys(read_bytes(settings.keys), settings.keys))
+        first, *others = settings.keys
+        self._porter = Porter(parse_keys(read_bytes(first), first, read_those_there(others)))
         self._engine = DockerEngine(settings.engine)
         # One thread of its own: name look-ups of services that do not come up fill the loop's threads.
         self._has_died = False
         self._reading = ThreadPoolExecutor(1, "connections")
         self._fleet = Fleet(self._engine, self._record, probe, self._read, self._metrics, settings.timing)
         self._files = [
-            WatchedFile("keys", settings.keys, self._use_keys),
+            WatchedFile("keys", first, self._use_keys, tuple(others)),
             WatchedFile("services", settings.services, self._use_services),
         ]
 
     def _use_keys(self, content: bytes, path: str) -> None:
-        self._porter.use(parse_keys(content, path))
+        self._porter.use(parse_keys(content, path, read_those_there(self._settings.keys[1:])))
 
     def _use_services(self, content: bytes, path: str) -> None:
         self._fleet.use(parse_services(content, path))

@@ -28,36 +28,41 @@ class WatchedFile:
 
     :param name: for metrics.
     :param use: takes the file's content and its path; raises :class:`GatewayError` and changes nothing if it is wrong.
+    :param beside: files that ``use`` reads too; each of them may be missing.
     """
 
     name: str
     path: str
     use: Callable[[bytes, str], None]
-    seen: _Stamp | None = None
+    beside: tuple[str, ...] = ()
+    seen: tuple[_Stamp | None, ...] = ()
 
     def load(self) -> None:
         """Read it for the first time.
 
         :raises GatewayError: it is not there or wrong: there is nothing to go on with.
         """
-        self.seen = _stamp(self.path)
+        self.seen = self._stamps()
         self.use(read_bytes(self.path), self.path)
 
     def look(self, metrics: Metrics, *, anyway: bool = False) -> None:
         """Read it again if it changed. What was good before stays in use while it is wrong."""
         # Taken before the file is read: what changes meanwhile is read again at the next look.
-        stamp = _stamp(self.path)
-        if stamp == self.seen and not anyway:
+        stamps = self._stamps()
+        if stamps == self.seen and not anyway:
             return
-        self.seen = stamp
+        self.seen = stamps
         try:
             self.use(read_bytes(self.path), self.path)
         except GatewayError as error:
             LOG.error("%s What was read before stays in use.", error)
             metrics.reloaded(self.name, succeeded=False)
             return
-        LOG.info("Read %s anew.", self.path)
+        LOG.info("Read %s anew.", " and ".join((self.path, *self.beside)))
         metrics.reloaded(self.name, succeeded=True)
+
+    def _stamps(self) -> tuple[_Stamp | None, ...]:
+        return tuple(_stamp(path) for path in (self.path, *self.beside))
 
 
 def _stamp(path: str) -> _Stamp | None:

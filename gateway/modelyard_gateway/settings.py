@@ -7,8 +7,10 @@
 ::
 
     {"format": 1, "listen": {"host": "127.0.0.1", "port": 9090}, "engine": "http://docker-proxy:2375",
-     "keys": "/config/keys.json", "services": "/config/services.json", "state": "/state/asleep.json",
-     "timing": {"dial_seconds": 10}}
+     "keys": ["/config/keys.json", "/keys/issued.json"], "services": "/config/services.json",
+     "state": "/state/asleep.json", "timing": {"dial_seconds": 10}}
+
+Of the files of keys the first one has to be there; any other one may come and go.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ class Settings:
     host: str
     port: int
     engine: str
-    keys: str
+    keys: tuple[str, ...]
     services: str
     state: str
     timing: Timing
@@ -49,11 +51,18 @@ def read_settings(path: str) -> Settings:
         host=listen.text("host", "127.0.0.1"),
         port=int(listen.number("port", least=1, most=65535)),
         engine=fields.text("engine"),
-        keys=fields.text("keys"),
+        keys=_parse_paths(fields),
         services=fields.text("services"),
         state=fields.text("state"),
         timing=_parse_timing(fields.inner("timing")),
     )
+
+
+def _parse_paths(fields: Fields) -> tuple[str, ...]:
+    paths = tuple(fields.texts("keys"))
+    if not paths or len(set(paths)) != len(paths):
+        raise fields.wrong(f"has keys {list(paths)!r}, which are not one file or several, each once")
+    return paths
 
 
 def _parse_timing(fields: Fields | None) -> Timing:

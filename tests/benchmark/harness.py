@@ -24,7 +24,10 @@ Measure = Callable[[], float]
 
 @dataclass(frozen=True)
 class Row:
-    """One figure. ``detail`` is for people: spread, sides, or why there is no value."""
+    """One figure. ``detail`` is for people: spread, sides, or why there is no value.
+
+    :param at_least: the limit is what it has to reach, not what it must not pass.
+    """
 
     name: str
     value: float | None
@@ -32,10 +35,13 @@ class Row:
     limit: float
     detail: str = ""
     samples: Sequence[float] = field(default=())
+    at_least: bool = False
 
     @property
     def ok(self) -> bool:
-        return self.value is not None and self.value <= self.limit
+        if self.value is None:
+            return False
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
 
     def as_json(self) -> dict[str, object]:
         """Return what ``build/benchmark.json`` lists."""
@@ -72,6 +78,13 @@ def worst(name: str, measure: Measure, unit: str, limit: float, *, times: int) -
     """Take a figure whose every single run counts."""
     taken = [measure() for _number in range(times)]
     return Row(name, max(taken), unit, limit, f"worst of {times}, median {statistics.median(taken):.3g}", taken)
+
+
+def at_least(name: str, taken: Sequence[float], unit: str, limit: float, detail: str) -> Row:
+    """Return a figure that is to be high: the lower quartile counts."""
+    value = statistics.quantiles(taken, n=4, method="inclusive")[0]
+    said = f"{detail}; median {statistics.median(taken):.3g}, {_spread(taken)}"
+    return Row(name, value, unit, limit, said, taken, at_least=True)
 
 
 def timed(action: Callable[[], object]) -> float:

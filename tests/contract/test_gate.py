@@ -161,3 +161,15 @@ def test_without_services_there_is_no_route(tmp_path: Path) -> None:
     alone = render(["gateway"], values, tmp_path)["gateway"]
     assert alone.options["edge"] is None
     assert "$gate_upstream;" not in conf(alone)
+    assert undefined(conf(alone)) == set()
+
+
+def test_nginx_knows_every_variable_of_the_gate(project: RenderedProject) -> None:
+    assert undefined(conf(project)) == set()
+    assert undefined("log $gate_x;") == {"gate_x"}
+
+
+def undefined(text: str) -> set[str]:
+    """Return the variables of ours that are read and never made: nginx does not start with one."""
+    made = re.findall(r"(?:set|auth_request_set) \$(gate_\w+) |map .+ \$(gate_\w+) \{|\?<(gate_\w+)>", text)
+    return set(re.findall(r"\$(gate_\w+)", text)) - {name for names in made for name in names}

@@ -169,9 +169,12 @@ def ask_over(connection: http.client.HTTPConnection, key: str, service: str = "c
 
 @contextlib.contextmanager
 def running_gateway(
-    folder: Path, clients: dict[str, Any] | None = None, more: int = 0, **given: Any
+    folder: Path, clients: dict[str, Any] | None = None, more: int = 0, issued: Path | None = None, **given: Any
 ) -> Iterator[GatewayProcess]:
-    """Run a gateway with one service that is real, and ``more`` that have no container."""
+    """Run a gateway with one service that is real, and ``more`` that have no container.
+
+    :param issued: the second file of keys; one beside the first if left out.
+    """
     service_port, port = free_ports(2)
     engine = StandInEngine("c-chat", service_port)
     threading.Thread(target=engine.serve_forever, args=(0.01,), daemon=True).start()
@@ -179,8 +182,8 @@ def running_gateway(
     timing = {"dial_seconds": 0.5, "watch_seconds": 0.1, "observe_seconds": 0.5, "read_gap_seconds": 0.02}
     settings = {
         "format": 1, "listen": {"port": port}, "engine": f"http://{ADDRESS}:{engine.server_address[1]}",
-        "keys": f"{folder}/keys.json", "services": f"{folder}/services.json", "state": f"{folder}/asleep.json",
-        "timing": timing,
+        "keys": [f"{folder}/keys.json", str(issued or folder / "issued.json")],
+        "services": f"{folder}/services.json", "state": f"{folder}/asleep.json", "timing": timing,
     }  # fmt: skip
     (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
     (folder / "keys.json").write_bytes(keys_file(GOOD_CLIENTS if clients is None else clients))

@@ -10,7 +10,16 @@ from collections.abc import Callable
 
 import pytest
 from benchmark.__main__ import take
-from benchmark.harness import PAIRS, WARM_UPS, Row, paired_difference, paired_ratio, upper_quartile, worst
+from benchmark.harness import (
+    PAIRS,
+    WARM_UPS,
+    Row,
+    at_least,
+    paired_difference,
+    paired_ratio,
+    upper_quartile,
+    worst,
+)
 
 
 def replay(values: list[float], calls: list[str] | None = None, side: str = "") -> Callable[[], float]:
@@ -48,6 +57,12 @@ def test_a_difference_is_taken_pair_by_pair() -> None:
 
 def test_one_slow_run_of_fifty_misses_a_worst_case_bar() -> None:
     assert not worst("figure", replay([0.1] * 49 + [0.6]), "s", limit=0.5, times=50).ok
+
+
+@pytest.mark.parametrize(("limit", "holds"), [(2.0, True), (2.1, False)])
+def test_a_figure_that_is_to_be_high_counts_by_its_lower_quartile(limit: float, holds: bool) -> None:
+    row = at_least("figure", [1.0, 2.0, 3.0, 4.0, 5.0], "1/s", limit, "told")
+    assert (row.value, row.ok, row.detail) == (2.0, holds, "told; median 3, 1 to 5 in 5")
 
 
 def test_fewer_than_nine_pairs_are_refused() -> None:

@@ -152,7 +152,7 @@ class ReleaseStore:
         ensure_directory(self.path(number), mode=0o700)
         write_json(f"{self.path(number)}/target.json", {"format": STATE_FORMAT, "target": target_to_record(target)})
         release = Release(
-            number=number, result="applying", started_at=time.time(), by=_who(), secrets=target.secrets, **facts
+            number=number, result="applying", started_at=time.time(), by=who(), secrets=target.secrets, **facts
         )
         self._write(release)
         self.save_progress(replace(self.progress(), in_progress=number))
@@ -308,5 +308,6 @@ def secret_versions(releases: Iterable[Release]) -> set[tuple[str, int]]:
     return {(name, version) for release in releases for name, version in release.secrets.items()}
 
 
-def _who() -> str:
+def who() -> str:
+    """Return who runs this: the user behind sudo, where there is one."""
     return os.environ.get("SUDO_USER") or os.environ.get("USER") or f"uid {os.geteuid()}"

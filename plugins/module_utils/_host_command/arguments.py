@@ -31,6 +31,7 @@ def make_parser(*, directory: str = DEFAULT_DIRECTORY, secret_store: str = DEFAU
     _add_releases(commands, places)
     _add_rollback(commands, places)
     _add_secrets(commands, places)
+    _add_keys(commands, places)
     return parser
 
 
@@ -82,6 +83,12 @@ def _add_secrets(commands: _Commands[argparse.ArgumentParser], places: argparse.
     show = actions.add_parser("show", parents=[places], help="write one value to the standard output, nothing else")
     show.add_argument("name", metavar="NAME")
     show.add_argument("--part", help="a part, such as public or certificate; by default the main one")
+
+
+def _add_keys(commands: _Commands[argparse.ArgumentParser], places: argparse.ArgumentParser) -> None:
+    keys = commands.add_parser("keys", help="the API keys of the gateway's clients")
+    actions = keys.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("list", parents=[places], help="clients, scopes, ends and states; no key")
 
 
 def number(text: str) -> int:

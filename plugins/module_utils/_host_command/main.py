@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
@@ -60,7 +61,7 @@ class HostCommand:
         :raises PlatformError: it cannot be done.
         """
         self._site.check_version(program="modelyard", exactly=True)
-        name = self._given.command if self._given.command != "secrets" else f"secrets_{self._given.action}"
+        name = "_".join(filter(None, (self._given.command, getattr(self._given, "action", None))))
         commands: dict[str, Callable[[], int]] = {
             "status": self._status,
             "logs": self._logs,
@@ -68,6 +69,7 @@ class HostCommand:
             "rollback": self._rollback,
             "secrets_list": self._list_secrets,
             "secrets_show": self._show_secret,
+            "keys_list": self._list_keys,
         }
         return commands[name]()
 
@@ -159,6 +161,14 @@ class HostCommand:
 
     def _list_secrets(self) -> int:
         self._out.write(render_secrets(SecretStore.load(self._given.secret_store)))
+        return ALL_WELL
+
+    def _list_keys(self) -> int:
+        from .._keys.known import Places, read_known
+        from .._keys.listing import list_keys, render_keys
+
+        known, _store = read_known(Places(self._site.directory, self._given.secret_store))
+        self._out.write(render_keys(list_keys(known, int(time.time()))))
         return ALL_WELL
 
     def _show_secret(self) -> int:

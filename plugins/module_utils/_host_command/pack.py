@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 PACKAGE = "modelyard_platform"
 #: Beside the shared files; other packages are the controller's, or another module's.
-_PACKAGES = ("_compose", "_secrets", "_host_command")
+_PACKAGES = ("_compose", "_secrets", "_keys", "_host_command")
 #: What the command runs, and what puts it on a host: with all that these import it is what the module carries there.
 _ROOTS = ("_host_command/main.py", "_host_command/install.py")
 # -I: neither the folder that it is called in nor variables of the caller's can bring in other code.

@@ -6,36 +6,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .._compose.release import Release
 from .._compose.status import Problem, ProjectStatus, format_time
 from .._secrets.store import SecretStore
-
-WIDTH = 80
-
-
-def render_table(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows as columns, each as wide as its widest cell; the last one is wrapped at 80 columns."""
-    if not rows:
-        return ""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    indent = sum(widths) + 2 * len(widths)
-    lines = []
-    for row in rows:
-        head = "".join(cell.ljust(width + 2) for cell, width in zip(row[:-1], widths, strict=True))
-        lines.append(_wrap(row[-1], head, " " * indent))
-    return "\n".join(lines) + "\n"
-
-
-def _wrap(text: str, head: str, indent: str) -> str:
-    if len(head) + len(text) <= WIDTH or WIDTH - len(indent) < 20:
-        return (head + text).rstrip()
-    return textwrap.fill(
-        text, WIDTH, initial_indent=head, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    )
+from .._table import render_table, wrap
 
 
 def render_overview(statuses: Sequence[ProjectStatus]) -> str:
@@ -72,7 +49,7 @@ def render_problems(status: ProjectStatus) -> str:
 
 
 def _problem(project: str, problem: Problem) -> str:
-    return _wrap(f"{project}: {problem.text}", "", "    ") + "\n" + _wrap(problem.advice, "  -> ", "     ") + "\n"
+    return wrap(f"{project}: {problem.text}", "", "    ") + "\n" + wrap(problem.advice, "  -> ", "     ") + "\n"
 
 
 def render_project(status: ProjectStatus) -> str:
@@ -98,7 +75,7 @@ def render_project(status: ProjectStatus) -> str:
     for name, cause in sorted(status.unproven.items()):
         text += "\n" + _wrap(f"Not proven yet: {name}: {cause}", "", "  ") + "\n"
     if status.secrets_in_env:
-        text += "\n" + _wrap(f"Variables with a secret: {', '.join(status.secrets_in_env)}", "", "  ") + "\n"
+        text += "\n" + wrap(f"Variables with a secret: {', '.join(status.secrets_in_env)}", "", "  ") + "\n"
     return text + "\n" + render_problems(status) + _last_line([status])
 
 

@@ -27,13 +27,12 @@ from ansible_collections.modelyard.platform.plugins.module_utils._compose.status
 from ansible_collections.modelyard.platform.plugins.module_utils._compose.verdict import InspectedContainer
 from ansible_collections.modelyard.platform.plugins.module_utils._errors import PlatformError
 from ansible_collections.modelyard.platform.plugins.module_utils._host_command.text import (
-    WIDTH,
     render_overview,
     render_project,
     render_releases,
-    render_table,
 )
 from ansible_collections.modelyard.platform.plugins.module_utils._lock import hold_lock
+from ansible_collections.modelyard.platform.plugins.module_utils._table import WIDTH, render_table
 from support.compose_cases import make_desired
 
 NOW = 1_790_000_000.0

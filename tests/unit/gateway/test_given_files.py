@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from modelyard_gateway.errors import GatewayError
+from modelyard_gateway.files import read_those_there
 from modelyard_gateway.keys import Key, Keyring, parse_keys
 from modelyard_gateway.metrics import Metrics
 from modelyard_gateway.rate import Buckets, Rate, whole_seconds
@@ -114,7 +115,7 @@ WRONG_KEYS: dict[str, tuple[bytes, str]] = {
     ),
     "one key of two clients": (
         keys_file({"app": {"keys": [key("a", "one" * 9)]}, "ui": {"keys": [key("b", "one" * 9)]}}),
-        "clients.ui has the key 'b', which is there twice",
+        "clients.ui has the key 'b', which is there twice, as 'a' of clients.app in /config/keys.json too",
     ),
 }
 
@@ -126,6 +127,53 @@ def test_keys_that_are_wrong(name: str) -> None:
         parse_keys(content, "/config/keys.json")
     assert str(error.value).startswith(f"Cannot use /config/keys.json: {cause}; render")
     assert DIGEST[:8] not in str(error.value)
+
+
+def several(*files: dict[str, Any]) -> list[tuple[bytes, str]]:
+    return [(keys_file(clients), f"/keys/{number}.json") for number, clients in enumerate(files)]
+
+
+def parse_several(*files: dict[str, Any]) -> Keyring:
+    (content, path), *others = several(*files)
+    return parse_keys(content, path, others)
+
+
+def test_keys_of_several_files_with_notes_for_people() -> None:
+    notes = {"issued_at": "2026-11-22T01:00:00Z", "issued_by": "ada", "replaced_by": "b"}
+    first, second = {"per_minute": 60, "burst": 5}, {"per_minute": 1, "burst": 1}
+    ring = parse_several(
+        {"app": {"keys": [key("a", "one" * 9, "chat")]}, "ui": {"rate": first, "keys": [key("a", "two" * 9)]}},
+        {"app": {"rate": second, "keys": [key("b", "three" * 9, **notes)]}, "ui": {"rate": second, "keys": []}},
+    )
+    found = [ring.find(value.encode()) for value in ("one" * 9, "two" * 9, "three" * 9)]
+    assert found == [
+        Key("app", "a", frozenset({"chat"}), None, Rate(1, 1)),
+        Key("ui", "a", frozenset(), None, Rate(60, 5)),
+        Key("app", "b", frozenset(), None, Rate(1, 1)),
+    ]
+    assert ring.clients == {"app", "ui"}
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (
+            {"ui": {"keys": [key("b", "one" * 9)]}},
+            "clients.ui has the key 'b', which is there twice, as 'a' of clients.app",
+        ),
+        (
+            {"app": {"keys": [key("a", "two" * 9)]}},
+            "clients.app has the key 'a', which is there twice, as 'a' of clients.app",
+        ),
+    ],
+    ids=["one key of two clients", "one name of two keys"],
+)
+def test_keys_of_several_files_that_contradict_each_other(other: dict[str, Any], words: str) -> None:
+    with pytest.raises(GatewayError) as error:
+        parse_several({"app": {"keys": [key("a", "one" * 9)]}}, other)
+    assert str(error.value) == (
+        f"Cannot use /keys/1.json: {words} in /keys/0.json too; render the file anew, or revoke one of both."
+    )
 
 
 def test_services() -> None:
@@ -194,12 +242,19 @@ def test_services_that_are_wrong(name: str) -> None:
 def test_settings(tmp_path: Path) -> None:
     path = tmp_path / "settings.json"
     given = {
-        "format": 1, "listen": {"port": 9090}, "engine": "http://proxy:2375", "keys": "/k", "services": "/s",
+        "format": 1, "listen": {"port": 9090}, "engine": "http://proxy:2375", "keys": ["/k", "/i"], "services": "/s",
         "state": "/a", "timing": {"dial_seconds": 3, "most_waiting": 7},
     }  # fmt: skip
     path.write_text(json.dumps(given))
     timing = Timing(dial_seconds=3.0, most_waiting=7)
-    assert read_settings(str(path)) == Settings("127.0.0.1", 9090, "http://proxy:2375", "/k", "/s", "/a", timing)
+    keys = ("/k", "/i")
+    assert read_settings(str(path)) == Settings("127.0.0.1", 9090, "http://proxy:2375", keys, "/s", "/a", timing)
+    for wrong in ([], ["/k", "/k"]):
+        path.write_text(json.dumps({**given, "keys": wrong}))
+        with pytest.raises(
+            GatewayError, match=r"it has keys \[.*\], which are not one file or several, each once; render"
+        ):
+            read_settings(str(path))
     path.write_text(json.dumps({**given, "timing": {"dial_minutes": 3}}))
     with pytest.raises(GatewayError, match=r"timing has the unknown dial_minutes; render the file anew\.$"):
         read_settings(str(path))
@@ -276,6 +331,30 @@ def test_a_broken_file_leaves_what_was_good_and_says_so_once(tmp_path: Path, cap
     watched.write(keys_file({}))
     watched.file.look(watched.metrics)
     assert len(watched.ring) == 0
+
+
+def test_files_beside_come_and_go(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first, second = tmp_path / "keys.json", tmp_path / "issued.json"
+    first.write_bytes(keys_file(one_key()))
+    rings: list[Keyring] = []
+    metrics = Metrics()
+    watched = WatchedFile(
+        "keys",
+        str(first),
+        lambda content, path: rings.append(parse_keys(content, path, read_those_there([str(second)]))),
+        (str(second),),
+    )
+    watched.load()
+    second.write_bytes(keys_file({"new": {"keys": [key("n", "new" * 9)]}}))
+    watched.look(metrics)
+    watched.look(metrics)
+    second.write_bytes(b"{")
+    watched.look(metrics)
+    second.unlink()
+    watched.look(metrics)
+    assert [len(ring) for ring in rings] == [1, 2, 1]
+    errors = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert errors == [f"Cannot use {second}: it is no JSON; render the file anew. {STAYS}"]
 
 
 def test_a_file_that_is_too_large_is_not_read_whole(tmp_path: Path) -> None:

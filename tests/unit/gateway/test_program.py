@@ -119,9 +119,13 @@ class Load(threading.Thread):
         connection.close()
 
 
-@pytest.mark.parametrize("how", ["signal", "look"])
-def test_a_thousand_keys_are_read_anew_within_a_second_and_no_request_is_lost(how: str, tmp_path: Path) -> None:
-    with running_gateway(tmp_path, thousand_keys(), idle_seconds=None) as gateway:
+@pytest.mark.parametrize(("how", "file"), [("signal", "keys.json"), ("look", "keys.json"), ("look", "issued.json")])
+def test_a_thousand_keys_are_read_anew_within_a_second_and_no_request_is_lost(
+    how: str, file: str, tmp_path: Path
+) -> None:
+    """``issued.json`` is not there at first, and its 1,000 keys come on top of those declared."""
+    declared = GOOD_CLIENTS if file == "issued.json" else thousand_keys()
+    with running_gateway(tmp_path, declared, idle_seconds=None) as gateway:
         assert gateway.ask() == 200
         loads = [Load(gateway) for _number in range(4)]
         for load in loads:
@@ -129,8 +133,10 @@ def test_a_thousand_keys_are_read_anew_within_a_second_and_no_request_is_lost(ho
         for number in range(4):
             new = f"a-new-key-number-{number:05}"
             changed = thousand_keys(new={"keys": [key("n", new, "chat")]})
+            if file == "issued.json":
+                del changed["app"]
             assert gateway.ask(new) == 403
-            gateway.replace("keys.json", b"{" if number == 2 else keys_file(changed))
+            gateway.replace(file, b"{" if number == 2 else keys_file(changed))
             began = time.monotonic()
             if how == "signal":
                 gateway.process.send_signal(signal.SIGHUP)
