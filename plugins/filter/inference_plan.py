@@ -25,8 +25,8 @@ options:
   site:
     description:
       - What the services are rendered for, as C(domain), C(prefix), C(directory), C(images), C(health_check) and
-        C(memory_limit); and where they are known C(recipes), the images that were built, C(gpu_form), C(gpus) and
-        C(gateway).
+        C(memory_limit); and where they are known C(recipes), the images that were built, C(gpu_form), C(has_gpus)
+        and C(gateway).
     type: dict
     required: true
 """
@@ -55,7 +55,6 @@ from ansible_collections.modelyard.platform.plugins.module_utils._inference.rend
 
 def inference_plan(services: object, engines: Mapping[str, Any], site: Mapping[str, Any]) -> dict[str, Any]:
     """Return what services come to."""
-    gpus = site.get("gpus")
     facts = SiteFacts(
         domain=str(site["domain"]),
         prefix=str(site["prefix"]),
@@ -64,7 +63,7 @@ def inference_plan(services: object, engines: Mapping[str, Any], site: Mapping[s
         recipes=site.get("recipes") or {},
         health_check=site["health_check"],
         gpu_form="cdi" if site.get("gpu_form") == "cdi" else "nvidia",
-        gpus=None if gpus is None else tuple(map(str, gpus)),
+        has_gpus=site.get("has_gpus"),
         gateway=str(site.get("gateway") or ""),
         memory_limit=str(site["memory_limit"]),
     )

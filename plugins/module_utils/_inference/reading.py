@@ -57,7 +57,7 @@ class Reader:
         if isinstance(value, str) and re.fullmatch(r"[0-9]+(?:\.[0-9]+)?", value):
             value = float(value)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
-            raise self.wrong(f"{key} is {value!r:.80}", f"give a number from {least:g} to {most:g}")
+            raise self.wrong(f"{key} is {value!r:.80}", f"give a number from {least} to {most}")
         return value
 
     def truth(self, key: str, default: bool) -> bool:

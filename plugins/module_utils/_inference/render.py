@@ -25,7 +25,8 @@ _PLACEHOLDER = re.compile(r"\{(name|model|kind|port|file|files)\}")
 class SiteFacts:
     """What a service is rendered for.
 
-    ``recipes``: recipe to the image that was built from it. ``gpus``: those of the host, None where nobody has looked.
+    ``recipes``: recipe to the image that was built from it. ``has_gpus``: whether the host has some, None where nobody
+    has looked.
     ``gateway``: the Compose project that wakes services; empty where they are started as any other.
     """
 
@@ -36,14 +37,15 @@ class SiteFacts:
     recipes: Mapping[str, str]
     health_check: Mapping[str, Any]
     gpu_form: Form
-    gpus: tuple[str, ...] | None
+    has_gpus: bool | None
     gateway: str
     memory_limit: str
 
 
 def variant_of(service: Service, facts: SiteFacts) -> tuple[Variant | None, bool]:
     """Return what a service runs as, and whether on GPUs."""
-    falls_back = service.cpu_fallback and facts.gpus is not None and not set(service.gpus) & set(facts.gpus)
+    # That an index does not exist where there are others, preflight has said.
+    falls_back = service.cpu_fallback and facts.has_gpus is False
     on_gpu = bool(service.gpus) and not falls_back
     return (service.engine.gpu if on_gpu else service.engine.cpu), on_gpu
 

@@ -29,7 +29,7 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _TAKEN_NAMES = ("gate", "gateway", "pod")
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*")
-_GPU = re.compile(r"[0-9]{1,3}(?::[0-9]{1,3})?|(?:GPU|MIG)-[0-9A-Za-z/-]+")
+_GPU = re.compile(r"all|[0-9]{1,3}(?::[0-9]{1,3})?|(?:GPU|MIG)-[0-9A-Za-z/-]+")
 _MEMORY = re.compile(r"[0-9]+(?:\.[0-9]+)?[bkmgBKMG]?b?")
 _DAY_SECONDS = 86400
 _MOST_MIB = 1 << 24
@@ -142,7 +142,7 @@ def _parse_vram(reader: Reader, gpus: Sequence[str]) -> dict[str, int]:
     if not gpus or (others := sorted(given.keys() - set(gpus))):
         said = f"vram_mib names GPU {others[0]!r}" if gpus else "it has vram_mib"
         raise reader.wrong(f"{said}, and gpus are {', '.join(gpus) or 'none'}", "name the same GPUs in both")
-    inner = Reader(given, reader.doing)
+    inner = Reader(given, f"{reader.doing}, vram_mib")
     return {gpu: int(inner.number(gpu, 0, least=1, most=_MOST_MIB)) for gpu in sorted(given)}
 
 
