@@ -30,7 +30,22 @@ def encoder() -> bytes:
 
 def decoder() -> bytes:
     """Return a model whose first mask is a disc of a quarter of the picture's height about the first point."""
-    nodes = [
+    constants = [
+        _number("zero", 0), _number("one", 1), _numbers("as_rows", [-1, 1]), _numbers("flat", [-1]),
+        _numbers("axes", [0, 1, 2]), _numbers("times", [1, 1, 3, 1, 1]), _fraction("quarter", 0.25),
+        _fraction("nothing", 0.0),
+    ]  # fmt: skip
+    inputs = [
+        _value("image_embeddings", _FLOAT, ["B", 4, 16, 16]), _value("batched_point_coords", _FLOAT, [1, 1, "N", 2]),
+        _value("batched_point_labels", _FLOAT, [1, 1, "N"]), _value("orig_im_size", _INT64, [2]),
+    ]  # fmt: skip
+    outputs = [_value("masks", _FLOAT, [1, 1, 3, "H", "W"]), _value("iou", _FLOAT, []), _value("low", _FLOAT, [])]
+    return _model([*_disc(), *_unused(), *_masks()], constants, inputs, outputs)
+
+
+def _disc() -> list[bytes]:
+    """Return what compares each place with the first point."""
+    return [
         # Height and width, and a number for each row and column.
         _node("Gather", ["orig_im_size", "zero"], ["rows"]),
         _node("Gather", ["orig_im_size", "one"], ["columns"]),
@@ -52,28 +67,28 @@ def decoder() -> bytes:
         _node("Mul", ["rows_f", "quarter"], ["radius"]),
         _node("Mul", ["radius", "radius"], ["radius2"]),
         _node("Sub", ["radius2", "distance2"], ["disc"]),
-        # What it does not need, it has to use all the same.
+    ]
+
+
+def _unused() -> list[bytes]:
+    """Return what uses the inputs that count for nothing: a runtime refuses names that it does not know."""
+    return [
         _node("ReduceMean", ["image_embeddings"], ["mean"], _integer("keepdims", 0)),
         _node("ReduceMean", ["batched_point_labels"], ["label"], _integer("keepdims", 0)),
         _node("Mul", ["mean", "label"], ["product"]),
         _node("Mul", ["product", "nothing"], ["none"]),
         _node("Add", ["disc", "none"], ["mask"]),
+    ]
+
+
+def _masks() -> list[bytes]:
+    """Return what makes three masks of the disc, and the two further answers."""
+    return [
         _node("Unsqueeze", ["mask", "axes"], ["one_mask"]),
         _node("Tile", ["one_mask", "times"], ["masks"]),
         _node("Identity", ["mean"], ["iou"]),
         _node("Identity", ["label"], ["low"]),
     ]
-    constants = [
-        _number("zero", 0), _number("one", 1), _numbers("as_rows", [-1, 1]), _numbers("flat", [-1]),
-        _numbers("axes", [0, 1, 2]), _numbers("times", [1, 1, 3, 1, 1]), _fraction("quarter", 0.25),
-        _fraction("nothing", 0.0),
-    ]  # fmt: skip
-    inputs = [
-        _value("image_embeddings", _FLOAT, ["B", 4, 16, 16]), _value("batched_point_coords", _FLOAT, [1, 1, "N", 2]),
-        _value("batched_point_labels", _FLOAT, [1, 1, "N"]), _value("orig_im_size", _INT64, [2]),
-    ]  # fmt: skip
-    outputs = [_value("masks", _FLOAT, [1, 1, 3, "H", "W"]), _value("iou", _FLOAT, []), _value("low", _FLOAT, [])]
-    return _model(nodes, constants, inputs, outputs)
 
 
 def _model(

@@ -96,11 +96,15 @@ def parse_service(found: object, engines: Mapping[str, Engine], *, domain: str, 
     engine = engines.get(reader.text("engine"))
     if engine is None:
         raise reader.wrong(f"there is no engine {found.get('engine')!r:.60}", f"known are {', '.join(sorted(engines))}")
-    gpus = tuple(_parse_gpu(reader, gpu) for gpu in reader.texts("gpus"))
-    idle_minutes = reader.number("idle_minutes", 0, least=0, most=365 * 24 * 60)
-    never_called = found.get("warm_up") is False
     if not engine.ready and not found.get("ready"):
         raise reader.wrong("nothing says when its model is loaded", "give 'ready', such as {path: /health}")
+    return _read_service(reader, name, engine, domain=domain, memory_limit=memory_limit)
+
+
+def _read_service(reader: Reader, name: str, engine: Engine, *, domain: str, memory_limit: str) -> Service:
+    gpus = tuple(_parse_gpu(reader, gpu) for gpu in reader.texts("gpus"))
+    idle_minutes = reader.number("idle_minutes", 0, least=0, most=365 * 24 * 60)
+    never_called = reader.found.get("warm_up") is False
     return Service(
         name=name,
         engine=engine,
