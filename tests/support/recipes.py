@@ -23,7 +23,8 @@ ROLES = Path(__file__).resolve().parents[2] / "roles"
 OF_A_SITE = (("traefik", ""), ("traefik", "traefik_proxy"), ("postgres", ""), ("object_store", ""), ("mlflow", ""),
              ("gateway", "gateway_gate"), ("gateway", ""))  # fmt: skip
 #: Those of its engines, which tests of inference alone want.
-OF_ENGINES = (("inference", "inference_osam"), ("inference", "inference_llama_cpp"))
+LLAMA_CPP = ("inference", "inference_llama_cpp")
+OF_ENGINES = (("inference", "inference_osam"), LLAMA_CPP)
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,10 @@ def plan_inference(declared: object, engines: Mapping[str, Any], facts: SiteFact
             services.append(service)
         except PlatformError as error:
             problems.append(str(error))
-    return _answer(services, facts, problems + _clashes(services))
+    problems += _clashes(services)
+    # Of two with one name the gateway would complain once more.
+    distinct = {service.name: service for service in reversed(services)}
+    return _answer([service for service in services if distinct[service.name] is service], facts, problems)
 
 
 def _refuse_place(service: Service, facts: SiteFacts) -> None:
