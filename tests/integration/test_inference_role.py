@@ -2,13 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Role inference on CPUs: osam and llama.cpp with models that are made here, asked inside their network."""
+"""Role inference on CPUs: osam and llama.cpp with models that are made here, asked directly and over the edge."""
 
 from __future__ import annotations
 
 import base64
 import io
 import json
+import socket
 import struct
 import urllib.error
 import urllib.request
@@ -18,10 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import openai
 import pytest
+import yaml
 from docker.models.containers import Container
+from support.answers import answers_of
 from support.declared import processes
+from support.edge import DOMAIN, Edge
+from support.gate import TLS_SECRETS, GateSite
 from support.model_server import sha256_of
+from support.ports import free_ports
 from support.role_run import RoleRun, SiteOfRoles
 from support.site import Site
 from support.tiny_gguf import tiny_gguf
@@ -76,9 +83,12 @@ def roles(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("inference")
     (folder / "site").mkdir()
     site = Site(engine, folder / "site")
+    gid = Path("/var/run/docker.sock").stat().st_gid
     values: dict[str, Any] = {
-        "site_domain": "inference.test", "inference_services": services(folder), "inference_mirror_bucket": "",
-        "__site_gpu_request": "nvidia",
+        "site_domain": DOMAIN, "inference_services": services(folder), "inference_mirror_bucket": "",
+        "__site_gpu_request": "nvidia", "site_address": "127.0.0.1", "site_tls": "local_ca",
+        "site_ports": dict(zip(("http", "https", "postgres", "edge_api"), free_ports(4), strict=True)),
+        "traefik_socket_gid": gid, "gateway_socket_gid": gid,
     }  # fmt: skip
     try:
         yield SiteOfRoles(site, folder, values)
@@ -91,6 +101,41 @@ def first(roles: SiteOfRoles) -> RoleRun:
     done = roles.run("inference", secrets=[])
     assert done.rc == 0, done.output[-6000:]
     return done
+
+
+@pytest.fixture(scope="module")
+def way(first: RoleRun, roles: SiteOfRoles) -> GateSite:
+    """Return the edge and the gate before the services, by what the role itself says that it needs of them."""
+    edge = roles.run("traefik", secrets=TLS_SECRETS)
+    assert edge.rc == 0, edge.output[-4000:]
+    keys = [{"name": f"gateway_key_{client}_1", "kind": "api_key"} for client in ("notebook", "narrow")]
+    clients = [{"name": "notebook", "scopes": ["*"]}, {"name": "narrow", "scopes": ["fields"]}]
+    needs = {
+        "gated": gated_of(roles),
+        "api_client": [{"role": "gateway", "host": "localhost", "at": "localhost", "data": data} for data in clients],
+    }
+    gate = roles.run("gateway", secrets=[*TLS_SECRETS, *keys], site_needs=needs)
+    assert gate.rc == 0, gate.output[-4000:]
+    ca = roles.site.directory / "projects" / roles.site.name("traefik") / "private/ca/ca.pem"
+    found = Edge(roles, roles.variables["site_ports"], edge, [*TLS_SECRETS, *keys], ca.read_text(encoding="ascii"))
+    for service in ("fields", "chat"):
+        found.wait_for(f"{service}.{DOMAIN}", 401)
+    return GateSite(roles, found, {})
+
+
+def gated_of(roles: SiteOfRoles) -> list[dict[str, Any]]:
+    """Return what the plan of the site has for the gateway."""
+    values = {**roles.variables, "site_prefix": roles.site.prefix, "site_directory": str(roles.site.directory)}
+    values["ansible_connection"] = "local"
+    inventory = {"all": {"hosts": {"localhost": values}, "children": {"inference": {"hosts": {"localhost": {}}}}}}
+    (roles.folder / "plan.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
+    asked = {"roles": dict.fromkeys(("traefik", "gateway", "inference"), "inference")}
+    task = {"name": "Plan", "modelyard.platform.site_plan": asked}
+    play = {"name": "Plan", "hosts": "localhost", "gather_facts": False, "tasks": [task]}
+    [(_task, answer)] = answers_of(play, roles.folder, "-i", "plan.yml")
+    assert answer["problems"] == []
+    found: list[dict[str, Any]] = answer["needs"]["gated"]
+    return found
 
 
 def container(roles: SiteOfRoles, service: str) -> Container:
@@ -184,6 +229,34 @@ def test_a_chat_is_answered_whole_and_streamed(first: RoleRun, roles: SiteOfRole
     events = [line.removeprefix(b"data: ") for line in stream.splitlines() if line.startswith(b"data: ")]
     assert (status, events[-1]) == (200, b"[DONE]")
     assert all(json.loads(event)["object"] == "chat.completion.chunk" for event in events[:-1])
+
+
+def test_segmentation_answers_over_the_edge_with_a_key_alone(way: GateSite) -> None:
+    body = {"model": "tiny:test", "image": picture(), "prompt": {"points": [POINT], "point_labels": [1]}}
+    asked = {"method": "POST", "headers": {"Content-Type": "application/json"}, "body": json.dumps(body).encode()}
+    assert way.ask("fields", "/api/generate", key=None, **asked).status == 401
+    reply = way.ask("fields", "/api/generate", key="narrow", **asked)
+    assert reply.status == 200
+    [found] = reply.told["annotations"]
+    assert found["bounding_box"] == {"xmin": 31, "ymin": 21, "xmax": 89, "ymax": 79}
+    assert way.ask("chat", "/v1/models", key="narrow").status == 403
+
+
+def test_the_client_of_openai_streams_over_the_edge(way: GateSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve = socket.getaddrinfo
+    here = lambda host, *more, **named: resolve("127.0.0.1" if host == f"chat.{DOMAIN}" else host, *more, **named)  # noqa: E731
+    monkeypatch.setattr(socket, "getaddrinfo", here)
+    address = f"https://chat.{DOMAIN}:{way.edge.ports['https']}/v1"
+    with openai.DefaultHttpxClient(verify=way.edge.context()) as http_client:
+        client = openai.OpenAI(api_key=way.key("notebook"), base_url=address, max_retries=0, http_client=http_client)
+        assert [model.id for model in client.models.list()] == ["chat"]
+        stream = client.chat.completions.create(
+            model="chat", messages=[{"role": "user", "content": "hello"}], max_tokens=8, stream=True
+        )
+        chunks = list(stream)
+    assert len(chunks) >= 2
+    assert {chunk.object for chunk in chunks} == {"chat.completion.chunk"}
+    assert chunks[-1].choices[0].finish_reason in ("length", "stop")
 
 
 def test_a_second_run_changes_nothing(first: RoleRun, roles: SiteOfRoles) -> None:

@@ -105,7 +105,7 @@ def render_gated(service: Service, facts: SiteFacts) -> dict[str, Any]:
     never = {} if service.idle_seconds is None else {"idle_seconds": service.idle_seconds}
     warm_up = {"warm_up": _call(service.warm_up, service)} if service.warm_up else {}
     cors = {"cors": {"origins": list(service.origins)}} if service.origins else {}
-    _variant, on_gpu = variant_of(service, facts)
+    on_gpu = variant_of(service, facts)[1]
     return {
         "name": service.name,
         "container": f"{facts.prefix}-inference-{service.name}-1",
