@@ -37,6 +37,7 @@ MAIN_TASKS = {
     "client": ("client/tasks/main.yml", "modelyard.platform.client_trust"),
     "firewall": ("firewall/tasks/main.yml", "modelyard.platform.published_ports"),
     "gateway": ("gateway/tasks/main.yml", "modelyard.platform.compose_project"),
+    "inference": ("inference/tasks/main.yml", "modelyard.platform.compose_project"),
     "homepage": ("homepage/tasks/main.yml", "modelyard.platform.compose_project"),
     "host_command": ("host_command/tasks/main.yml", "modelyard.platform.host_command"),
     "mlflow": ("mlflow/tasks/main.yml", "modelyard.platform.compose_project"),
