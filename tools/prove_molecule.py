@@ -40,6 +40,7 @@ MAIN_TASKS = {
     "host_command": ("host_command/tasks/main.yml", "modelyard.platform.host_command"),
     "mlflow": ("mlflow/tasks/main.yml", "modelyard.platform.compose_project"),
     "object_store": ("object_store/tasks/main.yml", "modelyard.platform.compose_project"),
+    "open_webui": ("open_webui/tasks/main.yml", "modelyard.platform.compose_project"),
     "postgres": ("postgres/tasks/main.yml", "modelyard.platform.compose_project"),
     "rustdesk": ("rustdesk/tasks/main.yml", "modelyard.platform.compose_project"),
     "site": ("site/tasks/main.yml", "ansible.builtin.include_role"),
