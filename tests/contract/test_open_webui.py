@@ -21,16 +21,17 @@ NOBODY = (
     "inference_services, or take the host out of the group of role 'open_webui'."
 )
 NO_NAME = (
-    "Cannot run Open WebUI: open_webui_services has 'a/b', which is no name of a service; such a name has small letters, "
-    "digits and dashes."
+    "Cannot run Open WebUI: open_webui_services has 'a/b', which is no name of a service; such a name has small "
+    "letters, digits and dashes."
 )
 OTHER_MODELS = (
-    "Cannot run Open WebUI: open_webui_models names 'code', and open_webui_services does not; add it there, or remove it "
-    "here."
+    "Cannot run Open WebUI: open_webui_models names 'code', and open_webui_services does not; add it there, or remove "
+    "it here."
 )
 FAR_DATABASE = (
-    "Cannot run Open WebUI on this host: its database is dumped beside the server before an upgrade, and role 'postgres' "
-    "is on another host; put this host into group 'elsewhere', or that one into the group of role 'open_webui'."
+    "Cannot run Open WebUI on this host: its database is dumped beside the server before an upgrade, and role "
+    "'postgres' is on another host; put this host into group 'elsewhere', or that one into the group of "
+    "role 'open_webui'."
 )
 REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "usual": (BESIDE, []),
