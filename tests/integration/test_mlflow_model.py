@@ -125,13 +125,13 @@ def serve(site: Site, model: dict[str, Any], name: str) -> Container:
                "smoke": ["mlflow --version"], "directory": str(site.directory)}  # fmt: skip
     built = run_module("image", options, timeout=600)
     assert not built.failed, built.msg
-    probe = ("import urllib.request as u; u.urlopen('http://127.0.0.1:8080/ping', timeout=4)",)
+    probe = "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/ping', timeout=4)"
     second = 10**9
     container: Container = site.engine.containers.run(
         built["image"], name=site.name(name), detach=True, init=True, read_only=True, cap_drop=["ALL"],
         security_opt=["no-new-privileges:true"], tmpfs={"/tmp": ""}, network=site.name("net"),
         volumes=[f"{model['path']}:/model:ro"],
-        healthcheck={"test": ["CMD", "python", "-c", *probe], "interval": second, "timeout": 5 * second, "retries": 120},
+        healthcheck={"test": ["CMD", "python", "-c", probe], "interval": second, "timeout": 5 * second, "retries": 120},
     )  # fmt: skip
     wait_healthy(container, seconds=120)
     return container
