@@ -130,7 +130,7 @@ def serve(site: Site, model: dict[str, Any], name: str) -> Container:
     container: Container = site.engine.containers.run(
         built["image"], name=site.name(name), detach=True, init=True, read_only=True, cap_drop=["ALL"],
         security_opt=["no-new-privileges:true"], tmpfs={"/tmp": ""}, network=site.name("net"),
-        volumes=[f"{model['path']}:/model:ro"],
+        volumes=[f"{model['path']}:/models:ro"],
         healthcheck={"test": ["CMD", "python", "-c", probe], "interval": second, "timeout": 5 * second, "retries": 120},
     )  # fmt: skip
     wait_healthy(container, seconds=120)

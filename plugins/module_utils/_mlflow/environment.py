@@ -49,8 +49,8 @@ ENV PATH=/opt/model/bin:/usr/local/bin:/usr/bin:/bin \
     GIT_PYTHON_REFRESH=quiet \
     MLFLOW_DISABLE_TELEMETRY=true
 EXPOSE 8080
-USER 10011:10011
-CMD ["mlflow", "models", "serve", "--model-uri=/model", "--env-manager=local", "--host=0.0.0.0", "--port=8080"]
+USER 10020:10020
+CMD ["mlflow", "models", "serve", "--model-uri=/models", "--env-manager=local", "--host=0.0.0.0", "--port=8080"]
 """.lstrip()
 
 
