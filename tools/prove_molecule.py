@@ -36,6 +36,8 @@ MAIN_TASKS = {
     "default": ("site/tasks/main.yml", "ansible.builtin.include_role"),
     "client": ("client/tasks/main.yml", "modelyard.platform.client_trust"),
     "firewall": ("firewall/tasks/main.yml", "modelyard.platform.published_ports"),
+    "gateway": ("gateway/tasks/main.yml", "modelyard.platform.compose_project"),
+    "inference": ("inference/tasks/main.yml", "modelyard.platform.compose_project"),
     "homepage": ("homepage/tasks/main.yml", "modelyard.platform.compose_project"),
     "host_command": ("host_command/tasks/main.yml", "modelyard.platform.host_command"),
     "mlflow": ("mlflow/tasks/main.yml", "modelyard.platform.compose_project"),

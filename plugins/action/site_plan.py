@@ -16,6 +16,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible_collections.modelyard.platform.plugins.module_utils._errors import PlatformError
 from ansible_collections.modelyard.platform.plugins.module_utils._site.decisions import refuse_addresses, refuse_groups
+from ansible_collections.modelyard.platform.plugins.module_utils._site.gated import find_gate_problems
 from ansible_collections.modelyard.platform.plugins.module_utils._site.names import (
     refuse_domain,
     refuse_ports,
@@ -62,6 +63,7 @@ class ActionModule(ActionBase):
             private = self._values_of_hosts("site_private_address", variables)
             problems += self._refused_names(variables, roles) + find_problems(roles)
             problems += find_placement_problems(roles, private) + self._refused_parts(variables)
+            problems += find_gate_problems(roles)
             problems += refuse_groups(_tagged(variables), set(given["roles"].values()) - {"all"})
             named = {host: host for host in variables["groups"]["all"]}
             if unreachable := refuse_addresses(named | self._values_of_hosts("ansible_host", variables)):

@@ -154,7 +154,8 @@ def prepare(params: dict[str, Any], *, check_mode: bool) -> tuple[dict[str, Any]
         # Compiled only where there is something to do.
         from ansible_collections.modelyard.platform.plugins.module_utils._docker_host.apply import Host
 
-        Host(wanted, observed, engine, run_program, has_systemd=os.path.isdir("/run/systemd/system")).apply(plan)
+        has_systemd = os.path.isdir("/run/systemd/system")
+        Host(engine, run_program, has_systemd, wanted=wanted, observed=observed).apply(plan)
         observed = observe(wanted, engine, run_program)
     facts = {
         "engine": observed.engine.version if observed.engine else "",

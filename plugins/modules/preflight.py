@@ -11,9 +11,9 @@ DOCUMENTATION = r"""
 module: preflight
 short_description: Find what would stop a deployment, before anything is touched
 description:
-  - Looks at a host (rights, ports, disk, memory, clock, the names of its edge, versions), and fails with every finding
-    at once, each with its fix. A host that cannot be reached, where nobody becomes root or that has no Python is a
-    finding.
+  - Looks at a host (rights, ports, disk, memory, GPUs, clock, the names of its edge, versions), and fails with every
+    finding at once, each with its fix. A host that cannot be reached, where nobody becomes root or that has no Python
+    is a finding.
   - Judges versions and images by O(rules).
   - With C(any_errors_fatal) no host goes on where one has a finding, and the findings of all of them are told.
   - Only reads; where the names lead to addresses that this host does not have, it listens at O(edge.http_port) for as
@@ -59,6 +59,37 @@ options:
     type: list
     elements: str
     default: []
+  gpus:
+    description:
+      - What services ask of the GPUs of this host. One that does not exist, more memory than a card has, and no GPU
+        where a service cannot do without, are findings.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      service:
+        description: Who asks.
+        type: str
+        required: true
+      gpus:
+        description: Index (V(0)), MIG instance (V(0:1)) or UUID of each, or V(all).
+        type: list
+        elements: str
+        default: []
+      vram_mib:
+        description: GPU of that list to the memory that is taken of it, in MiB.
+        type: dict
+        default: {}
+      fallback:
+        description: Whether the service runs on the CPU where there is no GPU.
+        type: bool
+        default: false
+  installs_gpu_driver:
+    description:
+      - Whether role C(nvidia) is to prepare this host. Where the driver is not there yet, what only it can tell is not
+        judged then, and that is said.
+    type: bool
+    default: false
   programs:
     description: Files of which RV(programs) tells how they are.
     type: list
@@ -177,6 +208,16 @@ images:
   type: list
   elements: str
   sample: [modelyard/mlflow:3f1d0c52a9b7e644]
+gpus:
+  description:
+    - What services go by, where O(gpus) asks for some - whether there is a card (C(present)), how they ask (C(request),
+      V(cdi) or V(nvidia)), and C(gpus), each with C(index), C(uuid), C(model) and C(memory_mib).
+  returned: when the host could be looked at
+  type: dict
+  sample:
+    present: true
+    request: cdi
+    gpus: [{index: 0, uuid: GPU-6b1d3f7e-52a0-4c1b-9d8e-0f3a5c7b9d21, model: Tesla T4, memory_mib: 15360}]
 programs:
   description: Mode, owner and digest of the files of O(programs), in the words of M(modelyard.platform.host_command).
   returned: when the host could be looked at
@@ -214,11 +255,20 @@ EDGE_SPEC = {
     "is_rehearsed": {"type": "bool", "default": False},
 }
 
+GPU_SPEC = {
+    "service": {"type": "str", "required": True},
+    "gpus": {"type": "list", "elements": "str", "default": []},
+    "vram_mib": {"type": "dict", "default": {}},
+    "fallback": {"type": "bool", "default": False},
+}
+
 SPEC = {
     "problems": {"type": "list", "elements": "str", "default": []},
     "ports": {"type": "list", "elements": "dict", "options": PORT_SPEC, "default": []},
     "addresses": {"type": "list", "elements": "str", "default": []},
     "programs": {"type": "list", "elements": "path", "default": []},
+    "gpus": {"type": "list", "elements": "dict", "options": GPU_SPEC, "default": []},
+    "installs_gpu_driver": {"type": "bool", "default": False},
     "disk_mib": {"type": "dict", "default": {}},
     "directory": {"type": "path"},
     "memory_mib": {"type": "int", "default": 0},
@@ -234,7 +284,7 @@ def look(params: dict[str, Any]) -> dict[str, Any]:
     """Return what the host says of itself, and by which clock."""
     result: dict[str, Any] = {
         "findings": [], "noticed": [], "facts": {"python": platform.python_version()}, "certificates": {}, "images": [],
-        "programs": {},
+        "programs": {}, "gpus": {},
     }  # fmt: skip
     if sys.version_info[:2] >= PYTHON_FLOOR:
         from ansible_collections.modelyard.platform.plugins.module_utils._site.preflight_host import look_at_host
@@ -243,7 +293,7 @@ def look(params: dict[str, Any]) -> dict[str, Any]:
         result["findings"], result["noticed"] = seen.findings, seen.warnings
         result["facts"] |= seen.facts
         result["certificates"], result["images"] = seen.certificates, seen.images
-        result["programs"] = seen.programs
+        result["programs"], result["gpus"] = seen.programs, seen.gpus
     return {**result, "seconds": time.time()}
 
 

@@ -157,7 +157,9 @@ def test_this_machine(tmp_path: Path) -> None:
     assert plan["problems"] == []
     assert plan["order"][:2] == ["site", "docker"]
     assert plan["order"][-1] == "verify"
-    assert hosts_of(plan, "http") == {f"{name}.modelyard.test" for name in ("mlflow", "s3", "traefik")}
+    assert hosts_of(plan, "http") == {
+        f"{name}.modelyard.test" for name in ("chat", "fields", "mlflow", "s3", "traefik")
+    }
     assert hosts_of(plan, "postgres") == set()
     assert {secret["kind"] for secret in data_of(plan, "secret")} >= {"x509_ca", "x509_leaf"}
 
@@ -167,5 +169,7 @@ def test_a_name_to_rotate_that_is_no_secret_of_the_site_is_told_with_those_that_
     asked = ["postgres_superuser", "mlflow_admin_password", "wildcard_key", "postgres"]
     plan = plan_of("inventories/local", tmp_path, site_rotate=asked, site_secrets=own)
     [said] = plan["problems"]
-    assert said.startswith("Cannot rotate 'postgres': the site declares no secret of that name; choose of mlflow_")
+    assert said.startswith(
+        "Cannot rotate 'postgres': the site declares no secret of that name; choose of gateway_key_me_1, "
+    )
     assert ", traefik_admin_password, wildcard_key." in said

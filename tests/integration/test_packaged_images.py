@@ -51,6 +51,8 @@ IMAGES = {
     "postgres": ("postgres", "postgres", 450),
     "object-store": ("object_store", "object_store", 180),
     "mlflow": ("mlflow", "mlflow", 430),
+    "gate": ("gateway", "gateway_gate", 100),
+    "gateway": ("gateway", "gateway", 150),
 }
 each_image = pytest.mark.parametrize("name", IMAGES)
 

@@ -22,9 +22,11 @@ import yaml
 from support import hosts, images, stand_ins
 from support.declared import build
 from support.hosts import RELEASES, Host
+from support.model_server import sha256_of
 from support.modules import ROOT
-from support.recipes import OF_A_SITE, packaged
+from support.recipes import LLAMA_CPP, OF_A_SITE, packaged
 from support.site import new_prefix
+from support.tiny_gguf import tiny_gguf
 
 FOLDER = ROOT / "build/molecule"
 INVENTORY = FOLDER / "hosts.yml"
@@ -34,6 +36,8 @@ _KEY = FOLDER / "key"
 _NAMES = FOLDER / "names.json"
 #: Under this name a host keeps an image when the site that used it is removed, so that it is brought there once.
 _KEPT = "modelyard-test/kept"
+#: Where a host finds the file of a language model.
+MODEL = "/srv/models/tiny.gguf"
 
 
 def known_hosts() -> list[Host]:
@@ -65,10 +69,11 @@ def create() -> None:
 
 def bring_images() -> None:
     """Give each host that lacks them the site's images, from this machine's engine, where they are built if missing."""
-    references = [build(packaged(role, prefix), FOLDER).reference for role, prefix in OF_A_SITE]
+    references = [build(packaged(role, prefix), FOLDER).reference for role, prefix in (*OF_A_SITE, LLAMA_CPP)]
     references += [build(packaged("open_webui"), FOLDER).reference]
     references += [images.ensure(stand_ins.HOMEPAGE), images.ensure(stand_ins.RUSTDESK)]
     _on_all(lambda host: _bring(host, references))
+    _on_all(_bring_model)
 
 
 def destroy() -> None:
@@ -90,6 +95,7 @@ def write_inventory() -> None:
     }
     values = {
         "ansible_ssh_private_key_file": str(_KEY),
+        "model_sha256": sha256_of(tiny_gguf()), "model_path": MODEL,
         "stand_in_homepage": stand_ins.HOMEPAGE.reference, "stand_in_rustdesk": stand_ins.RUSTDESK.reference,
     }  # fmt: skip
     content = {"all": {"hosts": found, "vars": values}}
@@ -126,6 +132,11 @@ def _start(host: Host) -> None:
     hosts.start(host)
     host.authorize(_KEY.with_suffix(".pub").read_text(encoding="utf-8"))
     host.forgo_syncs()
+
+
+def _bring_model(host: Host) -> None:
+    """Give a host the file of a language model, which no address of this machine has."""
+    host.put(MODEL, tiny_gguf())
 
 
 def _bring(host: Host, references: list[str]) -> None:

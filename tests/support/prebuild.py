@@ -13,13 +13,13 @@ import tempfile
 from pathlib import Path
 
 from support.declared import build
-from support.recipes import OF_A_SITE, packaged
+from support.recipes import OF_A_SITE, OF_ENGINES, packaged
 
 
 def main() -> None:
     """Build them."""
     with tempfile.TemporaryDirectory(prefix="modelyard-test-") as folder:
-        for role, prefix in OF_A_SITE:
+        for role, prefix in (*OF_A_SITE, *OF_ENGINES):
             build(packaged(role, prefix), Path(folder))
 
 

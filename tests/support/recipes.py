@@ -20,7 +20,11 @@ from typing import Any
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 #: Role and prefix of the variables of each packaged image of a whole site.
-OF_A_SITE = (("traefik", ""), ("traefik", "traefik_proxy"), ("postgres", ""), ("object_store", ""), ("mlflow", ""))
+OF_A_SITE = (("traefik", ""), ("traefik", "traefik_proxy"), ("postgres", ""), ("object_store", ""), ("mlflow", ""),
+             ("gateway", "gateway_gate"), ("gateway", ""))  # fmt: skip
+#: Those of its engines, which tests of inference alone want.
+LLAMA_CPP = ("inference", "inference_llama_cpp")
+OF_ENGINES = (("inference", "inference_osam"), LLAMA_CPP)
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,12 @@ def _render(role: str, variables: Mapping[str, Any]) -> Any:
     paths = sorted(folder.glob("tasks/*.yml"), key=lambda path: (path.name != "main.yml", path.name))
     tasks = [task for path in paths for task in _load(path)]
     for task in tasks:
-        if IMAGE in task and known["site_images"] == "packages":
+        # One that says nothing of it is built whatever it is: nobody else makes that image.
+        if (
+            IMAGE in task
+            and "loop" not in task
+            and (known["site_images"] == "packages" or "site_images" not in str(task["when"]))
+        ):
             known[task["register"]] = {"image": f"{_template(task[IMAGE]['name'], known)}:packaged"}
     project = next(task[PROJECT] for task in tasks if PROJECT in task)
     return _template(project, known)

@@ -96,14 +96,14 @@ def make_plan(wanted: Wanted, observed: Observed) -> Plan:
         options=wanted.daemon_options,
     )
     keys = changed_keys(observed.settings, settings)
-    engine_steps, warnings = _engine_steps(observed, keys)
+    taking_over, warnings = engine_steps(observed.engine, keys)
     join = _to_join(wanted, observed)
     steps = (
         # Before the packages: an engine that their scripts start reads them at once.
         *([Step("settings", wanted.daemon_file, f"set {', '.join(keys)}")] if keys else []),
         *(Step("install", name, reason) for name, reason in install.items()),
         *(Step("hold", name, "asked for") for name in hold),
-        *engine_steps,
+        *taking_over,
         *(Step("join", name, "it is not in the group docker") for name in join),
     )
     source = _source_of(wanted, observed) if docker else None
@@ -156,14 +156,19 @@ def _to_join(wanted: Wanted, observed: Observed) -> tuple[str, ...]:
     return tuple(user for user in wanted.users if not observed.members[user])
 
 
-def _engine_steps(observed: Observed, keys: tuple[str, ...]) -> tuple[tuple[Step, ...], tuple[str, ...]]:
-    engine = observed.engine
+def engine_steps(
+    engine: RunningEngine | None, keys: tuple[str, ...], *, at_start: tuple[str, ...] = ()
+) -> tuple[tuple[Step, ...], tuple[str, ...]]:
+    """Return what makes the engine take over changed settings, and sentences on what it is not made to.
+
+    :param at_start: what else changed that an engine only sees when it starts.
+    """
     if engine is None:
         return (Step("start", "engine", "it does not run"),), ()
-    if not keys:
+    if not keys and not at_start:
         return (), ()
-    waiting = needs_restart(keys)
-    reload = (Step("reload", "engine", "settings changed"),)
+    waiting = (*at_start, *needs_restart(keys))
+    reload = (Step("reload", "engine", "settings changed"),) if keys else ()
     if not waiting:
         return reload, ()
     # What live-restore is now counts: with it, containers live on without their engine.

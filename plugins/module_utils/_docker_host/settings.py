@@ -14,11 +14,12 @@ from .._errors import PlatformError
 
 USUAL_MTU = 1500
 
-# What a running engine takes over on SIGHUP. Source: dockerd's manual, "Configuration reload behavior".
+# What a running engine takes over on SIGHUP. Source: dockerd's manual, "Configuration reload behavior". It names
+# "features" too, but containerd's store and the driver of CDI are chosen at the start alone (moby#49990).
 _RELOADABLE = frozenset({
     "debug", "labels", "live-restore", "max-concurrent-downloads", "max-concurrent-uploads",
     "max-download-attempts", "default-runtime", "runtimes", "authorization-plugins", "insecure-registries",
-    "registry-mirrors", "shutdown-timeout", "features",
+    "registry-mirrors", "shutdown-timeout",
 })  # fmt: skip
 # Drivers that rotate by these two options.
 _ROTATING = ("json-file", "local")
@@ -56,14 +57,15 @@ def merge_settings(found: Mapping[str, Any], *, mtu: int, is_swarm: bool, option
         merged.setdefault("live-restore", True)
     if mtu != USUAL_MTU:
         merged.setdefault("mtu", mtu)
-    return _merge(merged, options)
+    return merge(merged, options)
 
 
-def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``below`` with all that ``above`` says, mappings within mappings too."""
     merged = dict(below)
     for key, value in above.items():
         inner = merged.get(key)
-        merged[key] = _merge(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+        merged[key] = merge(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
     return merged
 
 

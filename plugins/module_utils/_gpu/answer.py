@@ -13,6 +13,7 @@ from .cdi import driver_versions, find_staleness, is_overridden
 from .containers import RUNTIME
 from .facts import Docker, Driver, Facts, Finding, Spec
 from .judge import is_good
+from .requests import choose_form
 from .xids import explain
 
 
@@ -28,6 +29,20 @@ def to_answer(facts: Facts, findings: tuple[Finding, ...]) -> dict[str, Any]:
     }
     # What was not looked at is not said to be missing.
     return {**told, **_rest(facts)} if facts.is_covered else told
+
+
+def to_brief(facts: Facts) -> dict[str, Any]:
+    """Return what roles go by: how services ask for GPUs, and each GPU with its memory in MiB, None where unknown."""
+    gpus = [
+        {
+            "index": gpu.index,
+            "uuid": gpu.uuid,
+            "model": gpu.model,
+            "memory_mib": None if gpu.memory_total_bytes is None else gpu.memory_total_bytes // 2**20,
+        }
+        for gpu in facts.smi.gpus
+    ]
+    return {"present": bool(facts.cards), "request": choose_form(facts.docker.engine), "gpus": gpus}
 
 
 def _rest(facts: Facts) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from .._docker_host.wanted import is_at_least
 from .cdi import KIND, find_conflicts, find_staleness, is_overridden, quote_few
 from .containers import RUNTIME
-from .facts import Docker, Facts, Finding, Spec, make_finding
+from .facts import Docker, Facts, Finding, Spec, Toolkit, make_finding
 from .judge_driver import is_mismatched
 
 #: Before it a container may become root of the host (CVE-2025-23266). Source: NVIDIA's bulletin of July 2025.
@@ -53,18 +53,23 @@ def judge_containers(facts: Facts) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+def is_safe(toolkit: Toolkit) -> bool:
+    """Tell whether the toolkit keeps containers from becoming root of the host; one of an unknown version passes."""
+    return not toolkit.version or is_at_least(toolkit.version, _SAFE_TOOLKIT)
+
+
 def _judge_toolkit(facts: Facts) -> Iterator[Finding]:
-    version = facts.toolkit.version
     if not facts.toolkit.is_installed:
         yield make_finding(
             "toolkit_missing", "error" if facts.docker.is_installed else "warning",
             "Cannot give GPUs to containers: NVIDIA's container toolkit is not installed",
             "install nvidia-container-toolkit and restart Docker, which looks for it only when it starts",
         )  # fmt: skip
-    elif version and not is_at_least(version, _SAFE_TOOLKIT):
+    elif not is_safe(facts.toolkit):
         yield make_finding(
             "toolkit_unsafe", "warning",
-            f"Cannot keep containers from the host: NVIDIA's container toolkit is {version}, and before 1.17.8 a "
+            f"Cannot keep containers from the host: NVIDIA's container toolkit is {facts.toolkit.version}, and "
+            "before 1.17.8 a "
             "container with a GPU may become root of the host (CVE-2025-23266)",
             "install nvidia-container-toolkit 1.17.8 or newer",
         )  # fmt: skip

@@ -14,7 +14,7 @@ import io
 import os
 import posixpath
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 PACKAGE = "modelyard_platform"
 #: Beside the shared files; other packages are the controller's, or another module's.
@@ -59,15 +59,34 @@ def read_sources(module_utils: str) -> dict[str, bytes]:
 
     :param module_utils: the folder, or its path in a zip: Ansible brings to a host what a module imports, as one.
     """
-    archive = module_utils
-    while not os.path.exists(archive):
-        archive = os.path.dirname(archive)
+    archive = _archive_of(module_utils)
     if os.path.isdir(archive):
         return dict(_follow_imports(module_utils))
     inside = os.path.relpath(module_utils, archive) + "/"
     with zipfile.ZipFile(archive) as payload:
         names = [name.removeprefix(inside) for name in payload.namelist() if name.startswith(inside)]
         return {name: payload.read(inside + name) for name in names if _is_packed(name)}
+
+
+def read_files(module_utils: str, names: Iterable[str]) -> dict[str, bytes]:
+    """Return path to content of these sources; ``module_utils`` as for :func:`read_sources`."""
+    archive = _archive_of(module_utils)
+    if os.path.isdir(archive):
+        found = {}
+        for name in names:
+            with open(f"{module_utils}/{name}", "rb") as stream:
+                found[name] = stream.read()
+        return found
+    inside = os.path.relpath(module_utils, archive) + "/"
+    with zipfile.ZipFile(archive) as payload:
+        return {name: payload.read(inside + name) for name in names}
+
+
+def _archive_of(path: str) -> str:
+    """Return the lowest part of a path that exists: a folder, or the zip that the rest is in."""
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return path
 
 
 def _is_packed(name: str) -> bool:
@@ -115,8 +134,16 @@ def pack(sources: Mapping[str, bytes], *, directory: str = "", secret_store: str
     """
     given = {"directory": directory, "secret_store": secret_store}
     places = ", ".join(f"{name}={path!a}" for name, path in given.items() if path)
+    return make_program(sources, _MAIN.format(package=PACKAGE, places=places))
+
+
+def make_program(sources: Mapping[str, bytes], main: str) -> bytes:
+    """Return a file that a host's own Python runs.
+
+    :param main: the source that starts it; it imports from :data:`PACKAGE`.
+    """
     contents = {
-        "__main__.py": _MAIN.format(package=PACKAGE, places=places).encode(),
+        "__main__.py": main.encode(),
         f"{PACKAGE}/__init__.py": b"",
         **{f"{PACKAGE}/{name}": content for name, content in sources.items()},
     }

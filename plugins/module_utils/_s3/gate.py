@@ -10,8 +10,6 @@ secret could be refused to the first who uses it. It keeps one answer for all cl
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import http.client
 import re
 import time
@@ -20,12 +18,10 @@ from dataclasses import dataclass
 
 from .._errors import PlatformError
 from .declaration import User
+from .signing import AccessKey, sign_request
 
 _POLL_SECONDS = 0.2
 _REQUEST_SECONDS = 10
-_REGION = "us-east-1"
-_SIGNED = "host;x-amz-content-sha256;x-amz-date"
-_NO_CONTENT = hashlib.sha256(b"").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -82,23 +78,7 @@ def ask_for_buckets(address: str, user: User) -> Answer:
 def sign_list_buckets(address: str, user: User, *, now: str) -> dict[str, str]:
     """Return the headers of a signed ``GET /``.
 
-    Source: Amazon S3 API reference, "Authenticating Requests (AWS Signature Version 4)".
-
     :param now: the time in UTC, as 20261121T113000Z.
     """
-    scope = f"{now[:8]}/{_REGION}/s3/aws4_request"
-    request = (
-        f"GET\n/\n\nhost:{address}\nx-amz-content-sha256:{_NO_CONTENT}\nx-amz-date:{now}\n\n{_SIGNED}\n{_NO_CONTENT}"
-    )
-    text = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
-    key = f"AWS4{user.secret_access_key}".encode()
-    for part in scope.split("/"):
-        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
-    signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
-    credential = f"{user.access_key_id}/{scope}"
-    return {
-        "Host": address,
-        "x-amz-content-sha256": _NO_CONTENT,
-        "x-amz-date": now,
-        "Authorization": f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={_SIGNED}, Signature={signature}",
-    }
+    key = AccessKey(user.access_key_id, user.secret_access_key)
+    return sign_request("GET", "/", address=address, key=key, now=now)

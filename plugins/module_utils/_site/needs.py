@@ -13,8 +13,9 @@ from typing import Any
 from .._errors import PlatformError
 
 #: What the site itself provides: secrets, logins and ports before the first role, promises are tried after the last.
-#: What a role says of trust is read by whoever reaches names of the site; of its edge, images, programs by preflight.
-SITE_SUBJECTS = frozenset({"edge", "image", "inner", "login", "port", "program", "promise", "secret", "trust"})
+#: What a role says of trust is read by whoever reaches names of the site; of its edge, GPUs, images, programs by
+#: preflight.
+SITE_SUBJECTS = frozenset({"edge", "gpu", "image", "inner", "login", "port", "program", "promise", "secret", "trust"})
 
 #: Whose owner comes after everybody: it tries what they promise.
 LAST = "promise"

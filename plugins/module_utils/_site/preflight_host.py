@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from .preflight import (
 )
 
 if TYPE_CHECKING:
+    from .._gpu.wants import Unmet
     from .reach import Finding
 
 
@@ -36,6 +37,7 @@ class Seen:
     """What a host says of itself. ``certificates``: file of an authority to the names that it has certified.
 
     ``images``: the packaged images of the site that are built and current. ``programs``: path to how the file is.
+    ``gpus``: in short, where services ask for some.
     """
 
     findings: list[str] = field(default_factory=list)
@@ -44,6 +46,7 @@ class Seen:
     certificates: dict[str, list[str]] = field(default_factory=dict)
     images: list[str] = field(default_factory=list)
     programs: dict[str, str] = field(default_factory=dict)
+    gpus: dict[str, Any] = field(default_factory=dict)
 
 
 def look_at_host(params: Mapping[str, Any]) -> Seen:
@@ -61,6 +64,7 @@ def look_at_host(params: Mapping[str, Any]) -> Seen:
     edge = params["edge"] or {}
     certificates = read_certificates(find_volume(engine, edge["volume"])) if edge.get("volume") else {}
     names = _look_at_names(edge, certificates, is_deployed=is_deployed)
+    unmet, gpus = _look_at_gpus(params["gpus"], installs_driver=params["installs_gpu_driver"])
     return Seen(
         [
             *find_foreign_addresses([*(port.address for port in ports), *params["addresses"]]),
@@ -68,13 +72,30 @@ def look_at_host(params: Mapping[str, Any]) -> Seen:
             *find_small_disks({} if is_deployed else {path: int(mib) for path, mib in params["disk_mib"].items()}),
             *find_small_memory(params["memory_mib"]),
             *(finding.text for finding in names if finding.is_refusal),
+            *(unmet.refused if unmet else ()),
         ],
-        [finding.text for finding in names if not finding.is_refusal],
+        [*(finding.text for finding in names if not finding.is_refusal), *(unmet.noticed if unmet else ())],
         read_facts(engine, run_program, listed, is_brief=is_deployed),
         certificates,
         find_current(engine, params["directory"]) if is_deployed else [],
         {path: describe_file(path) for path in params["programs"]} if is_deployed else {},
+        gpus,
     )
+
+
+def _look_at_gpus(given: Sequence[Mapping[str, Any]], *, installs_driver: bool) -> tuple[Unmet | None, dict[str, Any]]:
+    """Hold what services ask for against what is there; where none asks, no card is looked at."""
+    if not given:
+        return None, {}
+    # Only where there is a question: it takes many sources.
+    from .._gpu.answer import to_brief
+    from .._gpu.host import Host
+    from .._gpu.observe import observe
+    from .._gpu.wants import find_unmet, parse_wants
+
+    wants = parse_wants(given)
+    facts = observe(Host(), "/etc/docker/daemon.json")
+    return find_unmet(wants, facts, installs_driver=installs_driver), to_brief(facts)
 
 
 def _look_at_names(

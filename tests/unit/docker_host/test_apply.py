@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.modelyard.platform.plugins.module_utils._docker_host.apply import telling_unreached
+from ansible_collections.modelyard.platform.plugins.module_utils._docker_host.machine import telling_unreached
 from ansible_collections.modelyard.platform.plugins.module_utils._errors import PlatformError
 from ansible_collections.modelyard.platform.plugins.module_utils._run import Completed
 

@@ -1,0 +1,137 @@
+# Copyright: modelyard.platform contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What roles need of the gateway, looked at before anything is touched. Pure.
+
+One service is one entry of need ``gated``, one client one of ``api_client``. What they say stands in the gate's
+configuration and in names of secrets, so that only what can stand there is let through.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from .needs import Need, SiteRole
+
+SERVICES = "gated"
+CLIENTS = "api_client"
+ALL_SERVICES = "*"
+_KEY_SECRET = "gateway_key_"
+#: A secret's name has 63 characters at most.
+_MOST_OF_NAME = 63
+
+# As the gateway itself reads them: gateway/modelyard_gateway/services.py.
+_FORMS = {
+    "name": (re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}"), "lower-case letters, digits, '_', '.' and '-'"),
+    "container": (re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"), "the name of a container"),
+    "address": (re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,252}"), "the name by which the gate dials it"),
+}
+_NUMBERS = {"port": (1, 65535), "max_body_mib": (0, 1 << 30), "timeout_seconds": (1, 7 * 86400)}
+_WORD = re.compile(r"[a-z0-9][a-z0-9_]*")
+_ORIGIN = re.compile(r"\*|https?://[a-z0-9.-]+(?::[0-9]{1,5})?")
+
+
+def find_gate_problems(roles: Sequence[SiteRole]) -> list[str]:
+    """Name every service and every client that the gateway could not serve as it is declared."""
+    needs = [need for role in roles for need in role.needs]
+    services = [need for need in needs if need.subject == SERVICES]
+    clients = [need for need in needs if need.subject == CLIENTS]
+    problems = [problem for need in services for problem in _wrong_service(need.data, f"{need.host}: ")]
+    problems += _services_twice(services)
+    problems += [problem for need in clients for problem in _wrong_client(need.data, _names(services))]
+    return list(dict.fromkeys([*problems, *_clients_twice(clients)]))
+
+
+def _names(services: Iterable[Need]) -> list[str]:
+    return sorted({str(need.data.get("name")) for need in services})
+
+
+def _wrong_service(service: Mapping[str, Any], where: str) -> list[str]:
+    doing = f"{where}Cannot serve {service.get('name')!r} through the gate"
+    problems = [
+        f"{doing}: its {key} is {service.get(key)!r}; give {meaning}."
+        for key, (form, meaning) in _FORMS.items()
+        if not isinstance(service.get(key), str) or not form.fullmatch(service[key])
+    ]
+    problems += [
+        f"{doing}: its {key} is {service[key]!r}; give a number from {least} to {most}."
+        for key, (least, most) in _NUMBERS.items()
+        if service.get(key) is not None and not _is_between(service[key], least, most)
+    ]
+    origins = (service.get("cors") or {}).get("origins") or []
+    return problems + [
+        f"{doing}: it names the origin {origin!r}; give '*', or one such as 'https://app.example.org'."
+        for origin in origins
+        if not isinstance(origin, str) or not _ORIGIN.fullmatch(origin)
+    ]
+
+
+def _is_between(value: object, least: int, most: int) -> bool:
+    text = str(value)
+    return not isinstance(value, bool) and text.isascii() and text.isdecimal() and least <= int(text) <= most
+
+
+def _services_twice(services: Sequence[Need]) -> list[str]:
+    """Name what two services of one host share, and the names of the edge that lead to two."""
+    problems = [
+        f"{host}: Cannot serve two services with the {key} {value!r} through one gate; rename one."
+        for key in ("name", "container")
+        for host, value in _twice((need.host, need.data.get(key)) for need in services)
+    ]
+    return problems + [
+        f"Cannot route {name!r}: two services behind the gate have this host; name it in one."
+        for name in _twice(name for need in services for name in need.data.get("hosts") or ())
+    ]
+
+
+def _wrong_client(client: Mapping[str, Any], services: Sequence[str]) -> list[str]:
+    name = client.get("name")
+    doing = f"Cannot give keys to client {name!r}"
+    problems = [
+        f"{doing}: {what} {word!r} cannot stand in the name of a secret; use lower-case letters, digits and '_'."
+        for what, word in [("the name", name), *(("the id", key.get("id")) for key in _keys(client))]
+        if not _WORD.fullmatch(str(word))
+    ]
+    problems += [
+        f"{doing}: the secret {secret!r} of a key has more than {_MOST_OF_NAME} characters; choose shorter names."
+        for secret in _secrets(client)
+        if len(secret) > _MOST_OF_NAME
+    ]
+    known = ", ".join(services) or "none"
+    return problems + [
+        f"{doing}: there is no service {scope!r}; known are {known}, and {ALL_SERVICES!r} is all of them."
+        for scope in client.get("scopes") or ()
+        if scope != ALL_SERVICES and scope not in services
+    ]
+
+
+def _keys(client: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return client.get("keys") or [{"id": "1"}]
+
+
+def _secrets(client: Mapping[str, Any]) -> list[str]:
+    return [f"{_KEY_SECRET}{client.get('name')}_{key.get('id')}" for key in _keys(client)]
+
+
+def _clients_twice(clients: Sequence[Need]) -> list[str]:
+    """Name clients that are there twice, and keys of different clients or ids that would be one secret."""
+    names = _twice((need.host, need.data.get("name")) for need in clients)
+    own = [
+        (need.data.get("name"), key) for need in clients for key in _twice(key.get("id") for key in _keys(need.data))
+    ]
+    shared = _twice((need.host, secret) for need in clients for secret in set(_secrets(need.data)))
+    problems = [
+        f"{host}: Cannot give keys to client {name!r}: it is there twice; name it once." for host, name in names
+    ]
+    problems += [f"Cannot give client {name!r} two keys with the id {key!r}; rename one." for name, key in own]
+    return problems or [
+        f"{host}: Cannot keep two keys in one secret {secret!r}; rename a client or a key." for host, secret in shared
+    ]
+
+
+def _twice(values: Iterable[Any]) -> list[Any]:
+    found = list(values)
+    return sorted({value for value in found if found.count(value) > 1}, key=str)

@@ -1,0 +1,391 @@
+# Copyright: modelyard.platform contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Role gateway behind a real edge, with services that stand for engines. All of them sleep at the start."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import docker
+import pytest
+from support.gate import CLIENTS, NEVER, GateSite, Service, host_of, reply_to, running_site
+from support.gate_load import malformed_heads, open_websocket, send_mix, status_of
+
+TASK = "Apply the project"
+SERVICES = [
+    Service("chat", 0.5, {"cors": {"origins": ["https://app.test"]}, "max_body_mib": 20}),
+    Service("other"),
+    Service("upload", 0.5),
+    Service("crowd", 0.5),
+    Service("hasty", 5, {"hold_seconds": 2}),
+    Service("patient", 5, {"hold_seconds": 20}),
+    Service("nap", 0, {"idle_seconds": 1}),
+    Service("large", 0, {"vram_mib": {"0": 60}}),
+    Service("larger", 0, {"vram_mib": {"0": 70}}),
+    Service("untouched"),
+]
+PREFLIGHT = {"Origin": "https://app.test", "Access-Control-Request-Method": "POST"}
+
+
+@pytest.fixture(scope="module")
+def gate(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GateSite]:
+    with running_site(engine, tmp_path_factory.mktemp("gate"), SERVICES) as found:
+        yield found
+
+
+def test_a_denied_request_never_wakes(gate: GateSite) -> None:
+    """A thousand of all kinds, over the edge; the last kind has a good key whose client was too often there."""
+    assert gate.ask("other", key="limited").status == 200
+    wrong = "0" * 40
+    kinds: list[tuple[str, dict[str, str], int]] = [
+        ("GET", {}, 401),
+        ("POST", {"X-API-Key": wrong}, 403),
+        ("GET", {"Authorization": f"Bearer {wrong}"}, 403),
+        ("GET", {"X-API-Key": gate.key("app", "old")}, 403),
+        ("DELETE", {"X-API-Key": gate.key("narrow")}, 403),
+        ("GET", {"X-API-Key": gate.key("limited")}, 429),
+        ("GET", {"X-API-Key": gate.key("app"), "Authorization": f"Bearer {wrong}"}, 400),
+        ("HEAD", {}, 401),
+        ("OPTIONS", {}, 401),
+        ("OPTIONS", PREFLIGHT, 204),
+    ]
+
+    def hundred(_index: int) -> Counter[tuple[int, int]]:
+        found: Counter[tuple[int, int]] = Counter()
+        with contextlib.closing(gate.connect("chat")) as connection:
+            for _repeat in range(10):
+                for method, headers, status in kinds:
+                    found[status, reply_to(connection, method, "/echo", headers).status] += 1
+        return found
+
+    with ThreadPoolExecutor(4) as pool:
+        found = sum(pool.map(hundred, range(10)), Counter[tuple[int, int]]())
+    assert {expected for expected, _got in found} == {got for _expected, got in found}
+    assert all(expected == got for expected, got in found), found
+    assert found.total() == 1000
+    with contextlib.closing(gate.connect("chat")) as connection:
+        assert connection.sock is not None
+        assert open_websocket(connection.sock, host_of("chat"))[0] == 401
+    assert gate.state("chat")["StartedAt"] == NEVER
+    assert gate.phase("chat") == "asleep"
+
+
+def test_the_first_good_one_waits_until_it_is_awake(gate: GateSite) -> None:
+    reply = gate.ask("chat", "/echo%2Fx?y=1")
+    assert (reply.status, reply.told["path"]) == (200, "/echo%2Fx?y=1")
+    assert 0.4 < reply.seconds < 10
+    assert gate.phase("chat") == "awake"
+
+
+def test_a_body_of_ten_megabytes_waits_too(gate: GateSite) -> None:
+    body = random.Random(1).randbytes(10_000_000)
+    reply = gate.ask("upload", method="POST", body=body)
+    assert (reply.status, reply.told["sha256"]) == (200, hashlib.sha256(body).hexdigest())
+
+
+def test_fifty_at_once_are_one_start(gate: GateSite) -> None:
+    before = time.time()
+    with ThreadPoolExecutor(50) as pool:
+        replies = list(pool.map(lambda _index: gate.ask("crowd"), range(50)))
+    assert {reply.status for reply in replies} == {200}
+    assert gate.starts("crowd", before) == 1
+
+
+def test_who_waits_too_long_is_told_to_come_back(gate: GateSite) -> None:
+    before = time.time()
+    early = gate.ask("hasty")
+    assert early.status == 503
+    assert 2 <= early.seconds < 4
+    assert int(early.headers["retry-after"]) >= 1
+    assert "come back later" in early.told["error"]["message"]
+    gate.until("hasty", "awake")
+    assert gate.ask("hasty").status == 200
+    assert gate.starts("hasty", before) == 1
+
+
+def test_who_may_wait_longer_is_answered(gate: GateSite) -> None:
+    reply = gate.ask("patient")
+    assert reply.status == 200
+    assert reply.seconds > 4
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 401),
+        ({"Authorization": "Basic dXNlcjpwYXNz"}, 401),
+        ({"X-API-Key": "short"}, 403),
+        ({"X-API-Key": "{narrow}"}, 403),
+        ({"X-API-Key": "{app}"}, 200),
+        ({"Authorization": "Bearer {app}"}, 200),
+        ({"Authorization": "bearer {app}", "X-API-Key": "{app}"}, 200),
+        ({"Authorization": "Bearer {going}", "X-API-Key": "{app}"}, 400),
+    ],
+)
+def test_a_key_opens_in_either_header(gate: GateSite, headers: dict[str, str], status: int) -> None:
+    keys = {name: gate.key(name) for name in ("app", "narrow", "going")}
+    reply = gate.ask("chat", key=None, headers={name: value.format(**keys) for name, value in headers.items()})
+    assert reply.status == status
+    assert reply.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
+    assert status == 200 or reply.told["error"]["code"] == status
+
+
+def test_a_key_in_the_query_is_none_and_is_written_nowhere(gate: GateSite) -> None:
+    key = gate.key("app")
+    for name in ("api_key", "key", "X-API-Key", "access_token"):
+        assert gate.ask("chat", f"/echo?{name}={key}", key=None).status == 401
+    assert gate.ask("chat").status == 200
+    time.sleep(1.5)  # the gate writes its log once a second
+    told = b"".join(gate.part(part).logs() for part in ("gate", "gateway"))
+    assert b'"service":"chat"' in told
+    assert key.encode() not in told
+    assert hashlib.sha256(key.encode()).hexdigest().encode() not in told
+
+
+def test_what_a_client_says_under_our_names_does_not_reach_the_service(gate: GateSite) -> None:
+    sent = {
+        "X-Auth-Client": "root", "X-Auth-Role": "admin", "x_auth_client": "root", "X_API_Key": "x",
+        "X-Gate-Service": "x", "X-Forwarded-For": "192.0.2.9", "X-Custom": "kept",
+    }  # fmt: skip
+    told = gate.ask("chat", headers={**sent, "Authorization": f"Bearer {gate.key('app')}"}).told
+    found = {name.lower(): value for name, value in told["headers"]}
+    assert found["x-auth-client"] == "app"
+    assert found["x-custom"] == "kept"
+    assert found["x-forwarded-proto"] == "https"
+    assert not {"192.0.2.9", "root", "admin"} & set(found.values())
+    assert not {"authorization", "x-api-key", "x-auth-role", "x_auth_client", "x_api_key", "x-gate-service"} & set(
+        found
+    )
+    assert gate.key("app") not in json.dumps(told)
+
+
+def test_answers_of_the_service_are_its_own_but_for_cors(gate: GateSite) -> None:
+    for status in (403, 404, 500, 503):
+        reply = gate.ask("chat", f"/status?code={status}")
+        assert (reply.status, reply.told) == (status, {"status": status})
+    inside = gate.ask("chat", "/redirected", headers={"Origin": "https://app.test"})
+    assert (inside.status, inside.headers["access-control-allow-origin"]) == (200, "https://app.test")
+    assert "access-control-allow-origin" not in gate.ask("chat", "/redirected").headers
+
+
+def test_a_browser_may_ask_from_the_declared_origin_alone(gate: GateSite) -> None:
+    allowed = gate.ask("chat", method="OPTIONS", key=None, headers={**PREFLIGHT, "Access-Control-Request-Headers": "a"})
+    assert allowed.status == 204
+    assert allowed.headers["access-control-allow-origin"] == "https://app.test"
+    assert allowed.headers["access-control-allow-headers"] == "a"
+    other = gate.ask("chat", method="OPTIONS", key=None, headers={**PREFLIGHT, "Origin": "https://evil.test"})
+    assert (other.status, "access-control-allow-origin" in other.headers) == (204, False)
+    denied = gate.ask("chat", key=None, headers={"Origin": "https://app.test"})
+    assert (denied.status, denied.headers["access-control-allow-origin"]) == (401, "https://app.test")
+
+
+def test_a_body_that_is_too_large_is_refused(gate: GateSite) -> None:
+    with contextlib.closing(gate.connect("chat")) as connection:
+        headers = {"X-API-Key": gate.key("app"), "Content-Length": str(21 * 1024 * 1024)}
+        connection.request("POST", "/echo", headers=headers)
+        assert connection.getresponse().status == 413
+
+
+def test_the_state_of_a_service_is_told_without_waking_it(gate: GateSite) -> None:
+    assert gate.ask("untouched", "/-/health/untouched", key=None).told == {"service": "untouched", "state": "asleep"}
+    assert gate.state("untouched")["StartedAt"] == NEVER
+    assert gate.ask("chat", "/-/health/untouched", key=None).status == 401
+    assert gate.ask("chat", "/-/metrics", key=None).status == 401
+
+
+def test_programs_of_the_site_ask_by_path(gate: GateSite) -> None:
+    """As another container of the edge's network, with the path as it was sent."""
+    script = (
+        "import http.client, sys; c = http.client.HTTPConnection('gate', 8081); "
+        "c.request('GET', sys.argv[1], headers={'X-API-Key': sys.argv[2]}); a = c.getresponse(); "
+        "print(a.status, a.read().decode())"
+    )
+
+    def ask(path: str, key: str) -> str:
+        output = gate.site.engine.containers.run(
+            gate.container("chat").image.id, ["python3", "-c", script, path, key], name=gate.site.name("program"),
+            network=gate.site.name("edge"), remove=True,
+        )  # fmt: skip
+        assert isinstance(output, bytes)
+        return output.decode()
+
+    status, _space, told = ask("/chat/v1/a%2Fb/../c?x=1", gate.key("app")).partition(" ")
+    assert (status, json.loads(told)["path"]) == ("200", "/v1/a%2Fb/../c?x=1")
+    assert ask("/chat/v1", "0" * 40).startswith("403 ")
+    assert ask("//chat/v1", gate.key("app")).startswith("400 ")
+    assert ask("/nobody/v1", gate.key("app")).startswith("404 ")
+
+
+def test_nobody_reaches_a_service_but_the_gate(gate: GateSite) -> None:
+    address = gate.container("chat").attrs["NetworkSettings"]["Networks"][gate.site.name("inference")]["IPAddress"]
+    script = f"import socket; socket.create_connection(('{address}', 8080), 3)"
+    with pytest.raises(docker.errors.ContainerError):
+        gate.site.engine.containers.run(
+            gate.container("chat").image.id, ["python3", "-c", script], name=gate.site.name("intruder"),
+            network=gate.site.name("edge"), remove=True,
+        )  # fmt: skip
+
+
+def test_the_engine_can_be_asked_for_the_services_alone(gate: GateSite) -> None:
+    script = (
+        "import http.client, sys\n"
+        "for line in sys.argv[1:]:\n"
+        "    c = http.client.HTTPConnection('engine', 2375); c.request(*line.split()); print(c.getresponse().status)"
+    )
+    chat, own = gate.site.name("inference-chat"), gate.part("engine").name
+    asked = {
+        f"GET /containers/{chat}/json": "200", "GET /_ping": "200", "GET /containers/json": "403", "GET /info": "403",
+        f"GET /containers/{own}/json": "403", f"POST /containers/{chat}/kill": "403",
+        f"DELETE /containers/{chat}": "403", f"GET /containers/{chat}/json?size=1": "403",
+        f"POST /containers/{chat}/stop?t=1&x=1": "403",
+        f"GET /v1.41/containers/{chat}/json": "403", f"POST /containers/{chat}/exec": "403",
+        f"GET /containers/{chat}/../{own}/json": "403", f"GET /containers/{chat}/start": "403",
+    }  # fmt: skip
+    told = gate.inside("gateway", "python", "-c", script, *asked)
+    assert dict(zip(asked, told.split(), strict=True)) == asked
+    assert gate.is_running("chat")
+
+
+def test_it_is_confined(gate: GateSite) -> None:
+    users = {"pod": "10006:10006", "gate": "10006:10006", "gateway": "10007:10007", "engine": "10006:10006"}
+    for part, user in users.items():
+        attributes = gate.part(part).attrs
+        assert attributes["Config"]["User"] == user
+        assert attributes["HostConfig"]["ReadonlyRootfs"]
+        assert attributes["HostConfig"]["CapDrop"] == ["ALL"]
+        assert not attributes["HostConfig"]["PortBindings"]
+    keys = gate.project_folder / "config/keys.json"
+    assert (keys.stat().st_uid, keys.stat().st_mode & 0o777) == (10007, 0o400)
+    assert gate.key("app") not in keys.read_text(encoding="utf-8")
+    state = gate.site.directory / "state/gateway"
+    assert (state.stat().st_uid, state.stat().st_mode & 0o777) == (10007, 0o700)
+
+
+def test_a_second_run_leaves_all_as_it_is_and_who_sleeps_asleep(gate: GateSite) -> None:
+    before, chat = gate.ids(), gate.state("chat")["StartedAt"]
+    assert gate.apply(check=True).changed == []
+    assert gate.apply().changed == []
+    assert (gate.ids(), gate.state("chat")["StartedAt"]) == (before, chat)
+    assert gate.state("untouched")["StartedAt"] == NEVER
+
+
+def test_a_new_service_and_a_revoked_key_restart_nothing_and_cut_nothing(gate: GateSite) -> None:
+    before = gate.ids()
+    assert gate.ask("chat", key="going").status == 200
+    late = Service("late")
+    gate.make(late)
+    with ThreadPoolExecutor(1) as pool:
+        streamed = pool.submit(gate.ask, "chat", "/stream?seconds=12")
+        time.sleep(0.5)
+        clients = [client for client in CLIENTS if client["name"] != "going"]
+        done = gate.apply(services={**gate.services, "late": late}, clients=clients)
+        assert {step["action"] for step in done.results[TASK]["plan"]} == {"reload"}
+        assert streamed.result().body.endswith(b"data: end\n\n")
+    assert gate.ids() == before
+    gate.edge.wait_for(host_of("late"), 401)
+    assert gate.ask("late").status == 200
+    assert gate.ask("chat", key="going").status == 403
+
+
+def test_an_idle_service_is_stopped_and_never_during_a_request(gate: GateSite) -> None:
+    streamed = gate.ask("nap", "/stream?seconds=9")
+    assert (streamed.status, streamed.body[-11:]) == (200, b"data: end\n\n")
+    gate.until("nap", "asleep", seconds=20)
+    assert not gate.is_running("nap")
+    slept = json.loads((gate.site.directory / "state/gateway/asleep.json").read_text(encoding="utf-8"))
+    assert slept["containers"][str(gate.container("nap").id)] == gate.state("nap")["ExitCode"]
+
+
+def test_two_that_do_not_fit_together_are_never_awake_together(gate: GateSite) -> None:
+    assert gate.ask("large").status == 200
+    with ThreadPoolExecutor(2) as pool:
+        busy = pool.submit(gate.ask, "large", "/stream?seconds=3")
+        time.sleep(0.5)
+        waiting = pool.submit(gate.ask, "larger")
+        while not waiting.done():
+            assert not (gate.is_running("large") and gate.is_running("larger"))
+            time.sleep(0.1)
+        assert busy.result().body.endswith(b"data: end\n\n")
+    assert waiting.result().status == 200
+    assert not gate.is_running("large")
+
+
+def test_without_the_gateway_the_gate_is_closed(gate: GateSite) -> None:
+    gate.part("gateway").stop()
+    for service in ("chat", "untouched"):
+        closed = gate.ask(service)
+        assert (closed.status, closed.headers["retry-after"]) == (503, "2")
+    gate.part("gateway").start()
+    gate.edge.wait_for(host_of("chat"), 401)
+    assert gate.ask("chat").status == 200
+    assert gate.state("untouched")["StartedAt"] == NEVER
+
+
+def test_after_the_host_starts_all_of_it_comes_up(gate: GateSite) -> None:
+    """The engine starts everything at once, and does not start again what came before its namespace was there."""
+    for part in ("gate", "gateway", "pod"):
+        gate.part(part).stop(timeout=1)
+    gate.part("pod").start()
+    gate.edge.wait_for(host_of("chat"), 401, seconds=60)
+    assert gate.ask("chat").status == 200
+
+
+def test_no_malformed_key_gets_in_and_none_does_harm(gate: GateSite, seed: int) -> None:
+    fuzz(gate, seed, malformed=1500, good=50)
+
+
+def test_nothing_is_cut_and_nothing_stays_counted(gate: GateSite, seed: int) -> None:
+    load_with_restarts(gate, seed, number=80, seconds=8)
+
+
+@pytest.mark.long
+def test_many_malformed_keys(gate: GateSite, seed: int) -> None:
+    fuzz(gate, seed, malformed=10_000, good=100)
+
+
+@pytest.mark.long
+def test_nothing_of_five_hundred_is_cut(gate: GateSite, seed: int) -> None:
+    load_with_restarts(gate, seed, number=500, seconds=40)
+
+
+def fuzz(gate: GateSite, seed: int, *, malformed: int, good: int) -> None:
+    chance, key, address = random.Random(seed), gate.key("app"), gate.gate_address()
+    heads = list(malformed_heads(chance, malformed, key))
+    asked = [(head, False) for head in heads] + [(f"X-API-Key: {key}".encode(), True)] * good
+    chance.shuffle(asked)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda one: status_of(address, one[0], host_of("chat")), asked))
+    # 0: it hung up without a word.
+    wrong = [
+        (head, status)
+        for (head, is_good), status in zip(asked, found, strict=True)
+        if status not in ({200} if is_good else {0, 400, 401, 403})
+    ]
+    assert wrong == []
+
+
+def load_with_restarts(gate: GateSite, seed: int, *, number: int, seconds: float) -> None:
+    assert gate.ask("chat").status == 200
+    with ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(send_mix, gate, "chat", number, seed, seconds)
+        time.sleep(seconds * 0.3)
+        gate.part("gateway").restart()
+        time.sleep(seconds * 0.2)
+        gate.part("gate").restart(timeout=60)
+        found = sent.result()
+    assert found.total() == number
+    assert not [what for what in found if what.startswith(("cut", "closed"))], found
+    deadline = time.monotonic() + 30
+    while (left := gate.figure('in_flight{service="chat"}')) != 0:
+        assert time.monotonic() < deadline, f"{left} are still counted"
+        time.sleep(0.5)
+    assert gate.is_running("chat")

@@ -1,0 +1,133 @@
+# Copyright: modelyard.platform contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What roles need of the gateway is refused where the gateway could not serve it so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.modelyard.platform.plugins.module_utils._site.gated import find_gate_problems
+from ansible_collections.modelyard.platform.plugins.module_utils._site.needs import Need, SiteRole
+
+
+def service(**given: Any) -> dict[str, Any]:
+    return {"name": "chat", "container": "site-inference-chat-1", "address": "chat", "port": 8080, **given}
+
+
+def client(**given: Any) -> dict[str, Any]:
+    return {"name": "app", "scopes": ["*"], **given}
+
+
+def problems(*services: dict[str, Any], clients: tuple[dict[str, Any], ...] = ()) -> list[str]:
+    needs = [Need("gated", "inference", "h1", data) for data in services]
+    needs += [Need("api_client", "gateway", "h1", data) for data in clients]
+    return find_gate_problems([SiteRole("inference", ["h1"], needs=needs)])
+
+
+GOOD: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
+    "nothing": ([], []),
+    "two services": ([service(hosts=["a.test"]), service(name="b.c", container="b", hosts=["b.test"])], []),
+    "numbers as text": ([service(port="8080", max_body_mib="0", timeout_seconds=3600)], []),
+    "origins": ([service(cors={"origins": ["*", "https://app.test", "http://localhost:3000"]})], []),
+    "clients": ([service()], [client(), client(name="b", scopes=["chat"], keys=[{"id": "1"}, {"id": "2026_11"}])]),
+}
+
+
+@pytest.mark.parametrize(("services", "clients"), GOOD.values(), ids=GOOD)
+def test_what_can_be_served(services: list[dict[str, Any]], clients: list[dict[str, Any]]) -> None:
+    assert problems(*services, clients=tuple(clients)) == []
+
+
+WRONG_SERVICES: dict[str, tuple[list[dict[str, Any]], str]] = {
+    "a name for which nginx has other uses": (
+        [service(name="chat;")],
+        ("h1: Cannot serve 'chat;' through the gate: its name is 'chat;'; give lower-case letters, digits, '_', '.' "
+        "and '-'."),
+    ),
+    "no container": (
+        [service(container=None)],
+        "h1: Cannot serve 'chat' through the gate: its container is None; give the name of a container.",
+    ),
+    "an address that is none": (
+        [service(address="a b")],
+        "h1: Cannot serve 'chat' through the gate: its address is 'a b'; give the name by which the gate dials it.",
+    ),
+    "a port that is none": (
+        [service(port=70000)],
+        "h1: Cannot serve 'chat' through the gate: its port is 70000; give a number from 1 to 65535.",
+    ),
+    "true is no port": (
+        [service(port=True)],
+        "h1: Cannot serve 'chat' through the gate: its port is True; give a number from 1 to 65535.",
+    ),
+    "an origin with a path": (
+        [service(cors={"origins": ["https://app.test/x"]})],
+        ("h1: Cannot serve 'chat' through the gate: it names the origin 'https://app.test/x'; give '*', or one such as "
+        "'https://app.example.org'."),
+    ),
+    "two of one name": (
+        [service(), service(container="other")],
+        "h1: Cannot serve two services with the name 'chat' through one gate; rename one.",
+    ),
+    "two of one container": (
+        [service(), service(name="b")],
+        "h1: Cannot serve two services with the container 'site-inference-chat-1' through one gate; rename one.",
+    ),
+    "two of one host": (
+        [service(hosts=["a.test"]), service(name="b", container="b", hosts=["b.test", "a.test"])],
+        "Cannot route 'a.test': two services behind the gate have this host; name it in one.",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("services", "expected"), WRONG_SERVICES.values(), ids=WRONG_SERVICES)
+def test_services_that_are_refused(services: list[dict[str, Any]], expected: str) -> None:
+    assert problems(*services) == [expected]
+
+
+WRONG_CLIENTS: dict[str, tuple[list[dict[str, Any]], str]] = {
+    "a name that no secret can have": (
+        [client(name="My-App")],
+        ("Cannot give keys to client 'My-App': the name 'My-App' cannot stand in the name of a secret; use lower-case "
+        "letters, digits and '_'."),
+    ),
+    "an id that no secret can have": (
+        [client(keys=[{"id": "2026-11"}])],
+        ("Cannot give keys to client 'app': the id '2026-11' cannot stand in the name of a secret; use lower-case "
+        "letters, digits and '_'."),
+    ),
+    "a name that is too long": (
+        [client(name="a" * 50)],
+        (f"Cannot give keys to client '{'a' * 50}': the secret 'gateway_key_{'a' * 50}_1' of a key has more than "
+        "63 characters; choose shorter names."),
+    ),
+    "a service that is not there": (
+        [client(scopes=["chta"])],
+        "Cannot give keys to client 'app': there is no service 'chta'; known are chat, and '*' is all of them.",
+    ),
+    "twice": (
+        [client(), client(scopes=["chat"])],
+        "h1: Cannot give keys to client 'app': it is there twice; name it once.",
+    ),
+    "two keys of one id": (
+        [client(keys=[{"id": "1"}, {"id": "1"}])],
+        "Cannot give client 'app' two keys with the id '1'; rename one.",
+    ),
+    "two keys that would be one secret": (
+        [client(name="a", keys=[{"id": "b_1"}]), client(name="a_b")],
+        "h1: Cannot keep two keys in one secret 'gateway_key_a_b_1'; rename a client or a key.",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("clients", "expected"), WRONG_CLIENTS.values(), ids=WRONG_CLIENTS)
+def test_clients_that_are_refused(clients: list[dict[str, Any]], expected: str) -> None:
+    assert problems(service(), clients=tuple(clients)) == [expected]
+
+
+def test_services_of_two_hosts_may_have_one_name() -> None:
+    needs = [Need("gated", "inference", host, service()) for host in ("h1", "h2")]
+    assert find_gate_problems([SiteRole("inference", ["h1", "h2"], needs=needs)]) == []
