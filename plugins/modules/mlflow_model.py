@@ -83,8 +83,10 @@ options:
     default: 3600
 attributes:
   check_mode:
-    support: full
-    description: Asks the registry and reads small files of a new version; nothing is kept.
+    support: partial
+    description: >-
+      Asks the registry and reads small files of a new version; nothing is kept. Where the secret of its user was not
+      made yet, there is nobody to ask, and RV(models) is empty.
   diff_mode:
     support: full
     description: The version of each service, before and after.
@@ -187,6 +189,12 @@ def parse_models(given: list[dict[str, Any]]) -> list[ServedModel]:
     ]
 
 
+def unknown(models: list[ServedModel]) -> dict[str, Any]:
+    """Return the result of check mode where the site has no registry yet that could be asked."""
+    after = "".join(f"{model.service}: {model.uri}\n" for model in models)
+    return {"changed": True, "plan": [], "models": {}, "diff": {"before": "", "after": after}}
+
+
 def run_task(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:
     """Return the module's result.
 
@@ -195,8 +203,10 @@ def run_task(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:
     site = Site(os.path.normpath(params["directory"]))
     site.check_version(program="the module mlflow_model", exactly=False)
     given = params["registry"]
-    source = SecretSource(params["secret_store"])
+    # In check mode a secret may be one that an earlier task would make.
+    source = SecretSource(params["secret_store"], may_lack=check_mode)
     with source.masked_errors():
+        models = parse_models(params["models"])
         connection = Connection(
             given["url"].rstrip("/"),
             given["username"],
@@ -205,7 +215,9 @@ def run_task(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:
             resolve(given["authority"], source.lookup),
             params["timeout_seconds"],
         )
-        task = Task(site, parse_models(params["models"]), Registry(connection), params["wait_seconds"])
+        if source.lacking():
+            return unknown(models)
+        task = Task(site, models, Registry(connection), params["wait_seconds"])
         return task.carry_out(check_mode=check_mode)
 
 

@@ -18,7 +18,7 @@ from support.rendered import RenderedProject, render
 BESIDE = {"site_roles": {"postgres": "chat_hosts"}}
 NOBODY = (
     "Cannot run Open WebUI: open_webui_services is empty, so there would be nobody to chat with; name a service of "
-    "inference_services, or take the host out of the group of role 'open_webui'."
+    "role 'inference', or take the host out of the group of role 'open_webui'."
 )
 NO_NAME = (
     "Cannot run Open WebUI: open_webui_services has 'a/b', which is no name of a service; such a name has small "

@@ -30,7 +30,7 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
     "right": ([chat("right", gpus=[0], vram_mib=2000)], []),
     "engine": (
         [chat("engine", engine="torch")],
-        ["Cannot serve 'chat': there is no engine 'torch'; known are custom, llama_cpp, ollama, osam, vllm."],
+        ["Cannot serve 'chat': there is no engine 'torch'; known are custom, llama_cpp, mlflow_model, ollama, osam, vllm."],
     ),
     "twice": (
         [chat("twice"), chat("again")], ["Cannot serve 'chat': two services have this name; rename one."],

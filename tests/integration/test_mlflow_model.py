@@ -10,6 +10,7 @@ MLflow, its reader and what the model runs in are those of the roles; the model 
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 from collections.abc import Iterator
@@ -90,8 +91,9 @@ class Tracking:
         connection = http.client.HTTPConnection(address(self.server), 5000, timeout=30)
         login = base64.b64encode(f"{READER}:{PASSWORD}".encode()).decode()
         headers = {"Host": f"{HOST}:5000", "Authorization": f"Basic {login}", "Content-Type": "application/json"}
-        connection.request("POST", f"/api/2.0/mlflow/{path}", json.dumps(body), headers)
-        return connection.getresponse().status
+        with contextlib.closing(connection):
+            connection.request("POST", f"/api/2.0/mlflow/{path}", json.dumps(body), headers)
+            return connection.getresponse().status
 
 
 @pytest.fixture
@@ -139,9 +141,12 @@ def serve(site: Site, model: dict[str, Any], name: str) -> Container:
 
 def predict(container: Container, numbers: list[int]) -> Any:
     connection = http.client.HTTPConnection(address(container), 8080, timeout=30)
-    connection.request("POST", "/invocations", json.dumps({"inputs": numbers}), {"Content-Type": "application/json"})
-    answer = connection.getresponse()
-    text = answer.read().decode()
+    with contextlib.closing(connection):
+        connection.request(
+            "POST", "/invocations", json.dumps({"inputs": numbers}), {"Content-Type": "application/json"}
+        )
+        answer = connection.getresponse()
+        text = answer.read().decode()
     assert answer.status == 200, text
     return json.loads(text)["predictions"]
 
