@@ -80,15 +80,16 @@ def test_several_services_are_asked_by_the_gate_each_with_its_models_and_the_key
     assert project.files["variables/OPENAI_API_KEYS"] == f"{key};{key}"
 
 
-def test_a_gate_on_another_host_is_reached_by_names_at_its_inner_edge(tmp_path: Path) -> None:
+def test_a_gate_on_another_host_is_reached_over_the_edge(tmp_path: Path) -> None:
     needs = {
         "api_client": [{"role": "open_webui", "host": "localhost", "at": "gpu", "data": {}}],
         "gated": [
             {"role": "inference", "host": "gpu", "data": {"name": "chat", "hosts": ["chat.lab.test"]}},
             {"role": "inference", "host": "gpu", "data": {"name": "code", "hosts": ["code.lab.test"]}},
         ],
+        "trust": [{"role": "traefik", "host": "hub", "data": {"certificate": "@@secret:site_ca.certificate@@"}}],
     }
-    place = {"is_inner": False, "edge": "localhost", "routed": [], "admitted": {}, "addresses": {"gpu": "10.0.0.3"}}
+    place = {"is_inner": True, "edge": "hub", "routed": [], "admitted": {}, "addresses": {"hub": "10.0.0.3"}}
     project = of(tmp_path, site_needs=needs, site_place=place, open_webui_services=["chat", "code"])
     server = project.services["server"]
     assert server["environment"]["OPENAI_API_BASE_URLS"] == "https://chat.lab.test/v1;https://code.lab.test/v1"
