@@ -14,6 +14,7 @@ import pytest
 from support.chat import SECRETS, Chat, running_chat
 from support.declared import resident_bytes, wait_healthy
 from support.modules import run_module
+from support.recipes import packaged
 
 pytestmark = pytest.mark.long
 
@@ -99,3 +100,15 @@ def test_a_rotated_password_is_the_administrators(chat: Chat) -> None:
 
 def test_its_memory_is_within_what_it_may_take(chat: Chat) -> None:
     assert resident_bytes(chat.container()) < 1100 * 2**20
+
+
+def test_the_image_says_what_the_contract_says(chat: Chat) -> None:
+    contract = packaged("open_webui").contract
+    config = chat.container().image.attrs["Config"]
+    assert config["User"] == contract["user"]
+    assert sorted(config["ExposedPorts"]) == sorted(f"{port}/tcp" for port in contract["ports"])
+    assert not config["Volumes"]
+    declared = dict(entry.split("=", 1) for entry in config["Env"])
+    asked = {key: value for key, value in contract["environment"].items() if key in declared}
+    assert asked.items() <= declared.items()
+    assert chat.container().image.attrs["Size"] <= 880 * 10**6
