@@ -39,18 +39,24 @@ none, is the gateway's fault: the gate answers 503. It never lets a request thro
 
 Others may ask ``GET /-/health/SERVICE`` (its phase alone, wakes nothing, needs no key), ``GET /-/live``, and, in the
 gate's network namespace, ``GET /-/metrics``.
+
+Who deploys asks ``POST /-/prove/SERVICE`` and ``POST /-/rest/SERVICE?seconds=N`` by :mod:`.client`, from this machine's
+own network namespace alone; the gate forwards neither. The answer is 200 with ``{"outcome": ..., "cause": ...}``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import ipaddress
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 from .audit import AuditLog
+from .commands import Commands, Report
 from .credential import Porter
 from .decision import Decision, Denial, Grant, headers_of
 from .fleet import Fleet
@@ -71,6 +77,8 @@ _READ = frozenset(
     }
 )  # fmt: skip
 _JSON = b"application/json"
+_COMMAND = re.compile(r"/-/(prove|rest)/([^/]+)")
+_SECONDS = re.compile(rb"seconds=([0-9]{1,5})")
 
 
 class Asked:
@@ -98,6 +106,7 @@ class Gateway:
         self, porter: Porter, fleet: Fleet, metrics: Metrics, audit: AuditLog, wall: Callable[[], float] = time.time
     ) -> None:
         self._porter, self._fleet, self._metrics, self._audit, self._wall = porter, fleet, metrics, audit, wall
+        self._commands = Commands(fleet)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -107,6 +116,8 @@ class Gateway:
         path = scope["path"]
         if path == "/auth":
             await self._auth(scope, receive, send)
+        elif command := _COMMAND.fullmatch(path):
+            await self._command(scope, command[1], command[2], send)
         elif scope["method"] not in ("GET", "HEAD"):
             await _answer(send, 405, [(b"allow", b"GET, HEAD")])
         elif path.startswith(_HEALTH):
@@ -155,6 +166,22 @@ class Gateway:
             left.cancel()
         return Grant(key) if denial is None else dataclasses.replace(denial, key=key)
 
+    async def _command(self, scope: Scope, verb: str, service: str, send: Send) -> None:
+        if not _is_local(scope.get("client")):
+            await _answer(send, 404)
+            return
+        if scope["method"] != "POST":
+            await _answer(send, 405, [(b"allow", b"POST")])
+            return
+        seconds = _SECONDS.fullmatch(scope.get("query_string", b""))
+        report = await self._carry_out(verb, service, float(seconds[1]) if seconds else None)
+        await _answer(send, 200, [(b"content-type", _JSON)], json.dumps(dataclasses.asdict(report)).encode())
+
+    async def _carry_out(self, verb: str, service: str, seconds: float | None) -> Report:
+        if verb == "prove":
+            return await self._commands.prove(service)
+        return await self._commands.rest(service) if seconds is None else await self._commands.rest(service, seconds)
+
     async def _health(self, service: str, send: Send) -> None:
         state = self._fleet.states.get(service)
         if state is None:
@@ -168,6 +195,13 @@ class Gateway:
     def _readings(self) -> Readings:
         room = self._fleet.room
         return Readings(self._fleet.states.values(), room.budget_mib, room.used_mib(), len(self._porter.keyring))
+
+
+def _is_local(client: object) -> bool:
+    try:
+        return isinstance(client, (tuple, list)) and ipaddress.ip_address(client[0]).is_loopback
+    except (ValueError, IndexError):
+        return False
 
 
 async def _until_disconnect(receive: Receive) -> None:

@@ -46,7 +46,7 @@ class Fleet:
     ) -> None:
         self.states: dict[str, ServiceState] = {}
         self.room = RoomQueue(self.states, self.put_to_sleep, timing)
-        self._engine, self._record, self._reader, self._timing = engine, record, reader, timing
+        self._engine, self._record, self._reader, self.timing = engine, record, reader, timing
         self._metrics = metrics
         self._transitions = Transitions(engine, record, prober, self._count, self.room, metrics, timing)
         self._loops: list[asyncio.Task[None]] = []
@@ -94,7 +94,7 @@ class Fleet:
         state = self.states.get(name)
         if state is None:
             return Denial("unknown_service", 5)
-        if state.waiting >= self._timing.most_waiting:
+        if state.waiting >= self.timing.most_waiting:
             return Denial("crowded", whole_seconds(state.retry_seconds(_now())))
         state.waiting += 1
         try:
@@ -112,8 +112,9 @@ class Fleet:
             if state.is_open:
                 state.use(now)
                 return None
-            if state.transition is None and state.phase != "awake" and now >= state.retry_at:
-                self._begin(state, self._transitions.wake(state))
+            may_wake = state.phase != "awake" and not state.rests_until and now >= state.retry_at
+            if state.transition is None and may_wake:
+                self.wake(state)
             if now >= until:
                 return Denial("waking", whole_seconds(state.retry_seconds(now)))
             await self._wait_for_change(state, until - now)
@@ -136,10 +137,20 @@ class Fleet:
 
     # Transitions
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether it ends: nothing is begun any more."""
+        return self._closing
+
+    def wake(self, state: ServiceState) -> asyncio.Task[None]:
+        """Begin to wake a service that has no transition."""
+        return self._begin(state, self._transitions.wake(state))
+
     def put_to_sleep(self, state: ServiceState, why: str) -> asyncio.Task[None]:
         """Begin to put a service to sleep that is awake and has no transition.
 
-        :param why: ``idle``: calls it off if somebody wants the service meanwhile; ``room``: does not.
+        :param why: ``idle`` and ``proof`` call it off if somebody wants the service meanwhile; ``room`` and ``rest``
+            do not.
         """
         # Now, and not when the task runs: whoever asks in between would be let through to what is being stopped.
         state.phase = "sleeping"
@@ -159,7 +170,7 @@ class Fleet:
         LOG.error(
             "Cannot move service %r: a bug in the gateway; report it.", state.config.name, exc_info=task.exception()
         )
-        state.phase, state.retry_at = "unknown", _now() + self._timing.first_backoff_seconds
+        state.phase, state.retry_at = "unknown", _now() + self.timing.first_backoff_seconds
 
     # What is seen
 
@@ -174,27 +185,38 @@ class Fleet:
                 LOG.warning("%s", error)
 
     async def _observe_one(self, state: ServiceState) -> Container | None:
+        try:
+            container = await self.look(state)
+        except MissingContainerError:
+            return None
+        except EngineError as error:
+            self._complain(state.config.name, error)
+            return None
+        self._complaints.pop(state.config.name, None)
+        return container
+
+    async def look(self, state: ServiceState) -> Container:
+        """Return what a service's container is now, and act on it unless a transition is at it.
+
+        :raises EngineError: there is none, or no answer.
+        """
         moves = state.moves
         try:
             container = await self._engine.inspect(state.config.container)
         except MissingContainerError as error:
             if state.transition is None and state.moves == moves:
                 state.holds_memory, state.container = False, None
-                state.set_failed(str(error))
-            return None
-        except EngineError as error:
-            self._complain(state.config.name, error)
-            return None
-        self._complaints.pop(state.config.name, None)
+                if not state.rests_until:  # its replacement has the name in a moment
+                    state.set_failed(str(error))
+            raise
         if state.transition is None and state.moves == moves and not state.removed:
             self._compare(state, container)
         return container
 
     def _compare(self, state: ServiceState, container: Container) -> None:
-        known, state.container = state.container, container
-        if known is not None and known.id != container.id:
-            state.failures, state.retry_at, state.phase = 0, 0.0, "unknown"  # another one was made in its place
-        state.holds_memory = container.holds_resources
+        known = state.container
+        if state.see(container):
+            state.phase = "unknown"
         if not container.holds_resources:
             self._transitions.settle_ended(state, container)
             return
@@ -202,6 +224,9 @@ class Fleet:
             self.put_to_sleep(state, "idle")  # what an earlier gateway began, or this one when the engine was away
             return
         same_run = known is not None and known.run == container.run
+        if state.phase == "awake" and not same_run:
+            # The engine brings back what its restart policy says, also what was killed for memory.
+            LOG.error("Service %r ended while it was awake, and runs again; see its log.", state.config.name)
         if (state.phase != "awake" or not same_run) and _now() >= state.retry_at:
             # Somebody else started it, or an earlier gateway did. It is in use as soon as it is ready.
             self._begin(state, self._transitions.wake(state))
@@ -211,12 +236,14 @@ class Fleet:
         connections = await self._read()
         now = _now()
         for state in self.states.values():
+            if now >= state.rests_until:
+                state.rests_until = 0.0  # whoever was to replace it did not come back
             if state.phase == "awake":
                 state.count(self._in_flight(state, connections), now)
-                if now - state.woke_at >= self._timing.stable_seconds:
+                if now - state.woke_at >= self.timing.stable_seconds:
                     state.failures = 0
         for state in list(self.states.values()):
-            if state.is_idle_too_long(now, self._timing):
+            if state.is_idle_too_long(now, self.timing):
                 self.put_to_sleep(state, "idle")
         self.room.relieve(now)
 
@@ -253,8 +280,8 @@ class Fleet:
             on without looking is not.
         """
         self._loops = [
-            asyncio.create_task(self._repeat(self.observe, self._timing.observe_seconds)),
-            asyncio.create_task(self._repeat(self.watch, self._timing.watch_seconds)),
+            asyncio.create_task(self._repeat(self.observe, self.timing.observe_seconds)),
+            asyncio.create_task(self._repeat(self.watch, self.timing.watch_seconds)),
         ]
         for loop in self._loops:
             loop.add_done_callback(lambda task: _tell_of_death(task, died))

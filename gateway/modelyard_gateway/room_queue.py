@@ -7,7 +7,8 @@
 Who needs a GPU waits behind whoever came before and needs the same one. A small service does not slip in before a
 large one: the large one would never come up. The first one gets room by putting idle services to sleep. If busy ones
 are in its way, it waits for them; after a while they get no new requests (which wait in turn, behind it), so that a
-service that is never idle shuts out nobody. What is in flight is never cut: a stream that does not end by then wins,
+service that is never idle shuts out nobody. A proof is no request: it takes what is free or idle, drains nobody, and
+lets everybody pass. What is in flight is never cut: a stream that does not end by then wins,
 and its service is left alone for as long.
 """
 
@@ -67,6 +68,8 @@ class RoomQueue:
 
     def _is_first(self, state: ServiceState) -> bool:
         before = self._queue[: self._queue.index(state)]
+        if not state.is_only_proven:
+            before = [other for other in before if not other.is_only_proven]  # a request is not held up by a proof
         return not any(other.config.vram_mib.keys() & state.config.vram_mib.keys() for other in before)
 
     def _shortage(self, state: ServiceState) -> dict[str, int]:
@@ -74,17 +77,23 @@ class RoomQueue:
 
     async def _make_room(self, state: ServiceState, began: float) -> None:
         now = _now()
-        if not state.waiting and now - max(state.wanted_at, began) > self._timing.linger_seconds:
+        if not state.waiting and now > self._patience_until(state, began):
             raise NobodyWaitsError
         sleepers: list[ServiceState] = []
         if self._is_first(state):
             sleepers = self._sleepers(self._idle(now), self._shortage(state))
-            if not sleepers and now - began >= self._timing.patience_seconds:
+            if not sleepers and now - began >= self._timing.patience_seconds and not state.is_only_proven:
                 self._drain(state, now)
         if sleepers:
             await asyncio.wait({self._put_to_sleep(sleeper, "room") for sleeper in sleepers})
         if not sleepers or any(sleeper.holds_memory for sleeper in sleepers):
             await asyncio.sleep(_POLL_SECONDS)
+
+    def _patience_until(self, state: ServiceState, began: float) -> float:
+        """Return until when it waits though nobody waits for it."""
+        if state.proof_until is not None:
+            return state.proof_until
+        return max(state.wanted_at, began) + self._timing.linger_seconds
 
     def _idle(self, now: float) -> list[ServiceState]:
         return [state for state in self._states.values() if state.is_idle(now, self._timing)]

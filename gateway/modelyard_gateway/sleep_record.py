@@ -4,14 +4,17 @@
 
 """The record of what sleeps: so that whoever looks knows a container put to sleep from one that failed.
 
-The file is the one that ``compose_project`` reads for its verdicts, ``state/asleep.json`` of the site::
+The file is the one that ``compose_project`` reads for its verdicts, ``state/gateway/asleep.json`` of the site::
 
-    {"format": 1, "containers": {"ID": 143}, "stopping": ["ID"]}
+    {"format": 1, "containers": {"ID": 143}, "stopping": ["ID"], "woken": ["ID"], "failed": {"ID": "why"}}
 
 ``containers``: id to exit code. Whatever exited and is not in it with this very code has failed. ``stopping``: those
 whose code is a guess, because their end was not seen yet. It is written before the stop: a gateway that is killed in
 between would otherwise leave a container that looks like a failed one for ever, and the next one would let requests
 through to a container that the engine is about to kill.
+
+``woken``: those that became ready once since they were made. ``failed``: those whose last wake failed, and why. By
+these ``compose_project`` knows what became of a service that it could not prove.
 
 A record goes before its container is started. One that is then killed for memory (137) must not be taken for one that
 was once put to sleep by force (137 too).
@@ -36,6 +39,8 @@ class SleepRecord:
         self._path = path
         self._codes: dict[str, int] = {}
         self._stopping: set[str] = set()
+        self._woken: set[str] = set()
+        self._failed: dict[str, str] = {}
 
     def load(self) -> None:
         """Read what an earlier gateway wrote.
@@ -47,6 +52,9 @@ class SleepRecord:
         fields = parse_fields(read_bytes(self._path), self._path)
         self._codes = fields.numbers("containers", least=-1, most=255)
         self._stopping = set(fields.texts("stopping")) if "stopping" in fields.found else set()
+        self._woken = set(fields.texts("woken")) if "woken" in fields.found else set()
+        failed = fields.inner("failed")
+        self._failed = {} if failed is None else {key: failed.text(key) for key in failed.found}
 
     def is_asleep(self, container: Container) -> bool:
         """Whether we stopped this container, and it ended as it did then.
@@ -90,17 +98,44 @@ class SleepRecord:
             codes = {key: code for key, code in self._codes.items() if key != container_id}
             self._write(codes, self._stopping - {container_id})
 
+    def woke(self, container_id: str) -> None:
+        """Say that a container became ready.
+
+        :raises GatewayError: it could not be written.
+        """
+        if container_id not in self._woken or container_id in self._failed:
+            self._woken.add(container_id)
+            self._failed.pop(container_id, None)
+            self._write(self._codes, self._stopping)
+
+    def did_not_wake(self, container_id: str, cause: str) -> None:
+        """Say why a container did not become ready.
+
+        :raises GatewayError: it could not be written.
+        """
+        if self._failed.get(container_id) != cause:
+            self._failed[container_id] = cause
+            self._write(self._codes, self._stopping)
+
     def keep(self, container_ids: Iterable[str]) -> None:
         """Forget all others: containers that were made anew have other ids.
 
         :raises GatewayError: it could not be written.
         """
         kept = set(container_ids)
-        if not self._codes.keys() <= kept:
+        if not {*self._codes, *self._woken, *self._failed} <= kept:
+            self._woken &= kept
+            self._failed = {key: cause for key, cause in self._failed.items() if key in kept}
             codes = {key: code for key, code in self._codes.items() if key in kept}
             self._write(codes, self._stopping & kept)
 
     def _write(self, codes: dict[str, int], stopping: set[str]) -> None:
-        content = {"format": FORMAT, "containers": codes, "stopping": sorted(stopping)}
+        content = {
+            "format": FORMAT,
+            "containers": codes,
+            "stopping": sorted(stopping),
+            "woken": sorted(self._woken),
+            "failed": self._failed,
+        }
         write_json(self._path, content)
         self._codes, self._stopping = codes, stopping

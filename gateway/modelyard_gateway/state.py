@@ -45,6 +45,11 @@ class Timing:
     first_backoff_seconds: float = 5.0
     most_backoff_seconds: float = 300.0
     stable_seconds: float = 60.0
+    #: How long a proof waits for a service to be known (its file is read anew within a second), and for room.
+    known_seconds: float = 5.0
+    proof_room_seconds: float = 30.0
+    #: How long one that rests stays down when nobody says that its replacement is there.
+    rest_seconds: float = 120.0
     #: Requests that may wait for one service.
     most_waiting: int = 1000
 
@@ -58,6 +63,10 @@ class ServiceState:
     :param moves: how many transitions began; tells an observation that it is out of date.
     :param adopted: whether the last wake found the container running: somebody else started it.
     :param drained_for: the service for whose sake it gets no new requests.
+    :param seen_id: the container that was seen last, also when there is none at this moment.
+    :param grants: requests that were let through since it woke.
+    :param proof_until: while it is proven: until when that waits for room.
+    :param rests_until: while it is about to be replaced: until when nobody is let through and nobody wakes it.
     """
 
     config: ServiceConfig
@@ -82,11 +91,28 @@ class ServiceState:
     cause: str = ""
     adopted: bool = False
     removed: bool = False
+    seen_id: str = ""
+    grants: int = 0
+    proof_until: float | None = None
+    rests_until: float = 0.0
 
     @property
     def is_open(self) -> bool:
         """Whether a request may go to it right now."""
-        return self.phase == "awake" and self.drained_for is None
+        return self.phase == "awake" and self.drained_for is None and not self.rests_until
+
+    @property
+    def is_only_proven(self) -> bool:
+        """Whether nobody wants it but a proof."""
+        return self.proof_until is not None and not self.waiting
+
+    def see(self, container: Container) -> bool:
+        """Note what its container is now; tell whether it is another one than before, which ends a rest."""
+        is_new = self.seen_id != container.id
+        if is_new:
+            self.failures, self.retry_at, self.rests_until = 0, 0.0, 0.0
+        self.container, self.seen_id, self.holds_memory = container, container.id, container.holds_resources
+        return is_new
 
     def is_idle(self, now: float, timing: Timing) -> bool:
         """Whether nothing is in flight, as far as was last seen, and what was granted has been dialled."""
@@ -101,6 +127,7 @@ class ServiceState:
     def use(self, now: float) -> None:
         """Note a request that is let through."""
         self.last_grant = self.last_used = now
+        self.grants += 1
 
     def count(self, connections: int | None, now: float) -> None:
         """Note what is in flight; what is not known may be anything."""
@@ -112,7 +139,8 @@ class ServiceState:
         """Note that it is awake. Whoever waited for it is let through next: to them it is in use."""
         self.phase, self.cause, self.retry_at = "awake", "", 0.0
         self.woke_at, self.connections = now, None
-        self.use(now)
+        self.last_grant = self.last_used = now
+        self.grants = 0
 
     def rest(self) -> None:
         """Note that it is asleep."""

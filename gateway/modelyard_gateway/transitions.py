@@ -65,6 +65,8 @@ class Transitions:
             state.fail(str(error), _now(), self._timing)
             LOG.error("Service %r does not wake: %s", name, error)
             self._metrics.woke(name, "failed")
+            if state.container is not None:
+                self._write_down(self._record.did_not_wake, state.container.id, str(error))
 
     async def _wake(self, state: ServiceState) -> None:
         container = await self._see(state)
@@ -81,12 +83,21 @@ class Transitions:
         if state.config.warm_up:
             await self._until(state, state.config.warm_up, until)
         state.rise(_now())
+        self._write_down(self._record.woke, container.id)
         if state.adopted:
             LOG.info("Service %r is awake: it was running.", state.config.name)
             return
         state.wake_seconds = _now() - began
         self._metrics.woke(state.config.name, "ready", state.wake_seconds)
         LOG.info("Service %r is awake after %.1f s.", state.config.name, state.wake_seconds)
+
+    @staticmethod
+    def _write_down(write: Callable[..., None], *facts: str) -> None:
+        """Write down how a wake ended, for whoever asks later: it is as it is when that cannot be written."""
+        try:
+            write(*facts)
+        except GatewayError as error:
+            LOG.warning("%s", error)
 
     async def _until(self, state: ServiceState, call: Call, until: float) -> None:
         first: Container | None = None
@@ -179,7 +190,7 @@ class Transitions:
             if read:
                 await asyncio.sleep(self._timing.read_gap_seconds)
             state.count(await self._count(state), _now())
-            if state.connections != 0 or (state.waiting and why == "idle"):
+            if state.connections != 0 or (state.waiting and why in ("idle", "proof")):
                 return False
         return True
 
@@ -203,7 +214,7 @@ class Transitions:
 
     async def _see(self, state: ServiceState) -> Container:
         container = await self._engine.inspect(state.config.container)
-        state.container, state.holds_memory = container, container.holds_resources
+        state.see(container)
         return container
 
 

@@ -190,7 +190,8 @@ notes:
   - >-
     Keys under C(x-modelyard) of a service are C(one_shot) (true when it is meant to end), C(migrates) (with
     C(database), C(service) and optionally C(project) and C(user)), C(update) (V(auto), V(start_first) or
-    V(stop_first)), C(drain_seconds), C(settle_seconds) and C(sleeps) (the gateway stops and starts it).
+    V(stop_first)), C(drain_seconds), C(settle_seconds), C(sleeps) (the gateway stops and starts it) and C(sleeper)
+    (with C(project), C(service) and C(name); only that gateway starts it, and proves it whenever it is made anew).
   - A one-shot that C(migrates) a PostgreSQL database has it dumped first; the way back over it restores the dump.
 seealso:
   - module: modelyard.platform.secrets
@@ -284,10 +285,20 @@ release:
   returned: success
   type: int
 notes:
-  description: How start-first updates went, a sentence each, such as connections that were still open at the end.
+  description:
+    - How start-first updates went, a sentence each, such as connections that were still open at the end, and what
+      became of services that only the gateway starts.
   returned: when something was applied
   type: list
   elements: str
+unproven:
+  description:
+    - Services that only the gateway starts and that it has not woken yet since they were made, each with the cause,
+      such as no room in the GPUs. Their next wake proves them; if that fails, the next run brings the release before
+      back.
+  returned: when O(state=present)
+  type: dict
+  sample: {}
 secrets_in_env:
   description: Variables that hold a secret where the engine shows it.
   returned: success

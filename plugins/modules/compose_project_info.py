@@ -79,8 +79,8 @@ projects:
     release:
       description:
         - The release that serves, with C(number), C(result), C(started_at), C(finished_at), C(by), C(rolled_back_to),
-          C(images) and C(image_ids) by service, C(secrets) (their versions) and C(compose_version). None before the
-          first good apply.
+          C(images) and C(image_ids) by service, C(secrets) (their versions), C(unproven) and C(compose_version). None
+          before the first good apply.
       type: dict
     releases:
       description: Numbers of the kept releases, oldest first.
@@ -89,8 +89,8 @@ projects:
     services:
       description:
         - Each service of the release with its C(verdict) (V(healthy), V(running), V(completed), V(asleep), V(pending),
-          V(failed)), the C(cause), C(image), C(image_id), C(containers) and C(ports). Empty for a project that is
-          stopped or absent.
+          V(failed)), the C(cause), C(unproven) (why the gateway has not woken it yet since it was made, empty where it
+          has), C(image), C(image_id), C(containers) and C(ports). Empty for a project that is stopped or absent.
       type: dict
     containers:
       description:

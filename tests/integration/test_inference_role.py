@@ -35,6 +35,7 @@ from support.tiny_gguf import tiny_gguf
 from support.tiny_onnx import decoder, encoder
 
 WIDTH, HEIGHT, POINT = 200, 120, [60, 50]
+NO_GPU = "Cannot serve tiny:test on a GPU: decoder, encoder would run by CPUExecutionProvider"
 #: What a model gives without a server: the mask of its two sessions, as rows of 0 and 1.
 DIRECTLY = """
 import io, json, sys, numpy, onnxruntime, PIL.Image, base64
@@ -86,7 +87,7 @@ def roles(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory)
     gid = Path("/var/run/docker.sock").stat().st_gid
     values: dict[str, Any] = {
         "site_domain": DOMAIN, "inference_services": services(folder), "inference_mirror_bucket": "",
-        "__site_gpu_request": "nvidia", "site_address": "127.0.0.1", "site_tls": "local_ca",
+        "__site_gpu_request": "nvidia", "__inference_gateway": "", "site_address": "127.0.0.1", "site_tls": "local_ca",
         "site_ports": dict(zip(("http", "https", "postgres", "edge_api"), free_ports(4), strict=True)),
         "traefik_socket_gid": gid, "gateway_socket_gid": gid,
     }  # fmt: skip
@@ -280,12 +281,25 @@ def test_a_wrong_checksum_is_told_before_a_container_is_touched(first: RoleRun, 
     assert container(roles, "chat").id == before
 
 
+def test_a_program_that_was_to_use_a_gpu_and_does_not_ends_and_says_so(first: RoleRun, roles: SiteOfRoles) -> None:
+    served = container(roles, "fields")
+    environment = {**dict(line.split("=", 1) for line in served.attrs["Config"]["Env"]), "NEEDS_GPU": "1"}
+    [models] = [mount["Source"] for mount in served.attrs["Mounts"] if mount["Destination"] == "/models"]
+    tried = roles.site.engine.containers.run(
+        served.attrs["Config"]["Image"], served.attrs["Config"]["Entrypoint"], name=roles.site.name("no-gpu"),
+        environment=environment, volumes=[f"{models}:/models:ro"], user="10020:10020", network_mode="none", detach=True,
+    )  # fmt: skip
+    assert tried.wait(timeout=60)["StatusCode"] == 1
+    assert NO_GPU in tried.logs().decode()
+
+
+@pytest.mark.long
 def test_a_service_that_was_to_use_a_gpu_and_does_not_is_a_failure(first: RoleRun, roles: SiteOfRoles) -> None:
     must = {"services": {"fields": {"environment": {"NEEDS_GPU": "1"}}}}
     failed = roles.run("inference", secrets=[], inference_overrides=must)
     assert failed.rc != 0
     message = failed.results["Apply the project"]["msg"]
-    assert "Cannot serve tiny:test on a GPU: decoder, encoder would run by CPUExecutionProvider" in message
+    assert NO_GPU in message
     # The release before it serves again.
     assert generate(roles)[0] == 200
 
@@ -298,3 +312,14 @@ def test_another_model_makes_its_own_service_anew_and_no_other(first: RoleRun, r
     assert container(roles, "chat").id != before["chat"]
     assert done.results["Have the models"]["unused"] == [sha256_of(tiny_gguf(7))]
     assert ask(roles, "chat", 8080, "/health")[0] == 200
+
+
+def test_behind_the_gateway_services_are_proven_and_woken_by_who_has_a_key(way: GateSite, roles: SiteOfRoles) -> None:
+    """The containers are made by the role and started by the gateway, which also calls the models first."""
+    behind = {"__inference_gateway": roles.site.name("gateway")}
+    done = roles.run("inference", secrets=[], **behind)
+    assert done.rc == 0, done.output[-4000:]
+    assert way.ask("chat", "/v1/models", key="notebook").status == 200
+    again = roles.run("inference", secrets=[], **behind)
+    assert again.rc == 0, again.output[-4000:]
+    assert again.changed == []

@@ -150,7 +150,8 @@ def test_a_container_that_the_gateway_put_to_sleep_is_well(
     container = project.container("model")
     container.stop(timeout=1)
     code = container.wait()["StatusCode"]
-    asleep = site.directory / "state" / "asleep.json"
+    asleep = site.directory / "state" / "gateway" / "asleep.json"
+    asleep.parent.mkdir()
     asleep.write_text(json.dumps({"format": 1, "containers": {container.id: code}}), encoding="utf-8")
 
     result = project.apply()

@@ -105,12 +105,6 @@ class GateSite:
     def is_running(self, name: str) -> bool:
         return bool(self.state(name)["Running"])
 
-    def starts(self, name: str, since: float) -> int:
-        """Return how often a service was started."""
-        filters = {"container": self.site.name(f"inference-{name}"), "event": "start"}
-        told = self.site.engine.api.events(since=int(since), until=int(time.time()) + 1, filters=filters, decode=True)
-        return sum(1 for _event in told)
-
     def key(self, client: str, number: str = "1") -> str:
         return self.edge.secret(f"gateway_key_{client}_{number}")
 
@@ -159,6 +153,13 @@ class GateSite:
         deadline = time.monotonic() + seconds
         while (found := self.phase(service)) != phase:
             assert time.monotonic() < deadline, f"{service} is {found}, not {phase}"
+            time.sleep(0.1)
+
+    def until_stopped(self, service: str, seconds: float = 20.0) -> None:
+        """Wait until its container has ended: who is about to sleep is told to clients as asleep already."""
+        deadline = time.monotonic() + seconds
+        while self.is_running(service):
+            assert time.monotonic() < deadline, f"{service} still runs"
             time.sleep(0.1)
 
     def apply(self, *, check: bool = False, services: Mapping[str, Service] | None = None, **more: Any) -> RoleRun:

@@ -267,6 +267,8 @@ class FakeSite:
         self.reads_fail = False
         self.read_hook: Callable[[], None] = lambda: None
         self.wall = WALL
+        #: Whence it is asked.
+        self.client = "127.0.0.1"
         self.build()
 
     def build(self) -> None:
@@ -328,11 +330,27 @@ class FakeSite:
         async def send(message: Any) -> None:
             said.append(message)
 
-        await self.app({"type": "http", "method": method, "path": path, "headers": headers}, receive, send)
+        path, _mark, query = path.partition("?")
+        scope = {"type": "http", "method": method, "path": path, "query_string": query.encode(), "headers": headers}
+        await self.app({**scope, "client": (self.client, 40000)}, receive, send)
         start, body = said
         return Reply(
             start["status"], {name.decode(): value.decode() for name, value in start["headers"]}, body["body"], now()
         )
+
+    async def command(self, verb: str, service: str = "chat", query: str = "") -> tuple[str, str]:
+        """Ask as a deployment does; return outcome and cause."""
+        reply = await self.call(f"/-/{verb}/{service}{query}", [], method="POST")
+        assert reply.status == 200, reply
+        found = json.loads(reply.body)
+        return found["outcome"], found["cause"]
+
+    def replace(self, name: str) -> FakeContainer:
+        """Make another container in the place of one, and do not start it."""
+        found = self.container(name)
+        found.generation, found.status, found.exit_code, found.connections = found.generation + 1, "created", 0, 0
+        found.oom_killed, found.runs = False, 0
+        return found
 
     async def _probe(self, config: ServiceConfig, call: Call) -> bool:
         await asyncio.sleep(0.001)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from .engine import Engine
-from .observe import listed_verdicts, observe
+from .observe import observe, passed_verdicts
 from .plan import Plan, Step
 from .prepare import Prepared
 
@@ -25,6 +25,7 @@ def describe(prepared: Prepared) -> dict[str, Any]:
         "plan": describe_steps(plan),
         "other_changes": list(plan.other),
         "secrets_in_env": list(prepared.target.secrets_in_env),
+        "unproven": dict(prepared.recorded.unproven),
         "warnings": list(prepared.warnings),
         "diff": make_diff(plan, old, prepared.target.services) if plan.changes else {"before": "", "after": ""},
     }
@@ -46,5 +47,4 @@ def _describe_step(step: Step) -> dict[str, Any]:
 
 def verdicts_now(engine: Engine, prepared: Prepared) -> dict[str, str]:
     """Return service to verdict after an apply, whose gate has passed every one of them."""
-    found = listed_verdicts(prepared.target.services, observe(engine, prepared.target.name, ()))
-    return {name: verdict or "running" for name, verdict in found.items()}
+    return passed_verdicts(prepared.target.services, observe(engine, prepared.target.name, ()))

@@ -83,7 +83,7 @@ def apply(host: Host, prepared: Prepared, settings: Settings) -> Release:
         cause = _told(error, prepared.secrets)
         with contextlib.suppress(PlatformError, OSError):  # a full disk must not hide the cause
             store.finish(release, "failed", cause=cause)
-        state = _after_failure(host, settings, store, prepared.secrets)
+        state = after_failure(host, settings, store, prepared.secrets)
         verdicts = error.verdicts if isinstance(error, GateError) else {}
         raise ApplyError(f"Cannot apply project {prepared.target.name!r}: {cause}\n{state}", verdicts) from error
 
@@ -93,7 +93,7 @@ def _told(error: Exception, source: SecretSource) -> str:
     return source.mask(str(error)) if isinstance(error, (PlatformError, OSError)) else describe_bug(error)
 
 
-def _after_failure(host: Host, settings: Settings, store: ReleaseStore, source: SecretSource) -> str:
+def after_failure(host: Host, settings: Settings, store: ReleaseStore, source: SecretSource) -> str:
     """Bring the last good release back where that is asked for; say what state the project is in."""
     current = store.progress().current
     if current is None:
@@ -128,7 +128,7 @@ def bring_back(host: Host, settings: Settings, store: ReleaseStore, number: int)
     job = Job(host, prepare_release(host, store, number), settings, store)
     job.ensure_images()
     job.change_containers()
-    record_containers(host, store, number)
+    record_containers(host, store, number, job.unproven)
     store.settle()
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .project import NO_EXTRAS, Edge, Migration, ProjectFile, ServiceExtras, SharedNetwork
+from .project import NO_EXTRAS, Edge, Migration, ProjectFile, ServiceExtras, SharedNetwork, Sleeper
 
 #: On every container, network and volume of ours: the site's folder. What lacks it is foreign.
 DIRECTORY_LABEL = "modelyard.directory"
@@ -60,6 +60,11 @@ class DesiredService:
     bound_to: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
 
+    @property
+    def is_sleeper(self) -> bool:
+        """Whether the gateway alone starts it."""
+        return self.extras.sleeper is not None
+
 
 @dataclass(frozen=True)
 class Target:
@@ -106,12 +111,17 @@ def _file(record: Mapping[str, Any]) -> ProjectFile:
 
 def _service(record: Mapping[str, Any]) -> DesiredService:
     extras = record["extras"]
-    migrates = extras["migrates"]
+    migrates, sleeper = extras["migrates"], extras.get("sleeper")
+    made = {
+        **extras,
+        "migrates": None if migrates is None else Migration(**migrates),
+        "sleeper": None if sleeper is None else Sleeper(**sleeper),
+    }
     reloads = tuple(Reload(entry["path"], entry["signal"], tuple(entry["command"])) for entry in record["reloads"])
     return DesiredService(
         **{
             **record,
-            "extras": ServiceExtras(**{**extras, "migrates": None if migrates is None else Migration(**migrates)}),
+            "extras": ServiceExtras(**made),
             "reloads": reloads,
             "bound_to": tuple(record["bound_to"]),
             "networks": tuple(record["networks"]),

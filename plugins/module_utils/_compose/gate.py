@@ -17,10 +17,11 @@ from types import MappingProxyType
 from typing import Any
 
 from .._errors import PlatformError
+from .asleep import read_sleep_record
 from .desired import PROJECT_LABEL, SERVICE_LABEL, DesiredService
 from .engine import Engine, EngineError, EventStream
 from .observe import is_one_off
-from .site import Site, damaged, parse_json_object, read_content
+from .site import Site
 from .verdict import InspectedContainer, Verdict, judge, parse_container
 
 LOG_LINES = 10
@@ -117,7 +118,7 @@ class Gate:
             return {}
         found = self.inspect(services)
         containers = [container for container in found if stale.get(container.id) != container.started_at]
-        asleep = read_asleep(self.site)
+        asleep = read_asleep(self.site, services.values())
         return {
             name: judge(
                 service,
@@ -189,13 +190,9 @@ def _timed_out(verdict: Verdict, wait_seconds: float) -> Verdict:
     return Verdict("failed", f"{verdict.cause} after {wait_seconds:g} s", verdict.container)
 
 
-def read_asleep(site: Site) -> dict[str, int]:
-    """Return container id to exit code of what the gateway put to sleep; nothing without a gateway."""
-    content = read_content(site.asleep_path)
-    containers = {} if content is None else parse_json_object(content, site.asleep_path).get("containers", {})
-    if not isinstance(containers, dict):
-        raise damaged(site.asleep_path)
-    return {key: code for key, code in containers.items() if isinstance(code, int) and not isinstance(code, bool)}
+def read_asleep(site: Site, services: Iterable[DesiredService]) -> Mapping[str, int]:
+    """Return container id to exit code of what the gateway put to sleep; nothing where none of the services sleeps."""
+    return read_sleep_record(site.asleep_path).codes if any(service.extras.sleeps for service in services) else {}
 
 
 def explain(engine: Engine, service: str, verdict: Verdict, mask: Callable[[str], str]) -> str:

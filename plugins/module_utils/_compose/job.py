@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from typing import Any, Literal
 from .._errors import PlatformError
 from .._files import write_atomically
 from .._run import Run
+from .asleep import read_sleep_record
 from .cli import RunningUp
 from .containers import remove_container
 from .contents import source_values
@@ -27,12 +27,14 @@ from .observe import (
     list_containers,
     observe,
 )
+from .plan import Action
 from .ports import published_ports
 from .prepare import Host, Prepared, current_names, edge_file
 from .project_files import compare_files, write_files
 from .project_images import ensure_images
 from .record import prune_releases, record_release
 from .release import Release, ReleaseStore
+from .sleepers import prove, rest
 from .surroundings import make_shared_networks, remove_network
 from .swap import Swap, reopen, swap_start_first
 from .verdict import Verdict
@@ -63,8 +65,10 @@ class Job:
         self._services = prepared.target.services
         self._steps = prepared.plan.steps
         self.databases = Databases(host, prepared, store)
-        #: How updates without a gap went, a sentence each.
+        #: How updates without a gap went, and what became of sleepers, a sentence each.
         self.notes: list[str] = []
+        #: Sleeper to cause, where the gateway could not prove it.
+        self.unproven: dict[str, str] = {}
 
     def carry_out(self, release: Release) -> Release:
         self._unblock()
@@ -72,7 +76,7 @@ class Job:
         release = self.databases.dump(release)
         self.databases.go_back()
         self.change_containers()
-        done = replace(release, notes=tuple(self.notes))
+        done = replace(release, notes=tuple(self.notes), unproven=self.unproven)
         done = record_release(self._host, self._prepared, self._store, done)
         return replace(done, notes=(*done.notes, *self._prune()))
 
@@ -98,6 +102,7 @@ class Job:
         with Gate(self._host.engine, target.name, self._host.site) as gate:
             self._remove(in_the_way=True)
             self._up(gate)
+            self._up_sleepers(gate)
             self._reload()
             self._swap(gate)
             self._gate(gate, {name: service for name, service in self._services.items() if service.scale})
@@ -155,6 +160,7 @@ class Job:
         for key, network_id in (self._prepared.surroundings.changed or {}).items():
             # One that was never started has the network's name alone.
             names = [network_id, target.model["networks"][key]["name"]]
+            self._let_rest(name for name, service in self._services.items() if key in service.networks)
             for entry in list_containers(engine, target.name, network=names):
                 remove_container(engine, entry["Id"])
             remove_network(engine, network_id)
@@ -166,39 +172,97 @@ class Job:
 
     def _up(self, gate: Gate) -> None:
         """Make and start everything that does not change hands start-first, in the order of dependencies."""
-        plan = self._prepared.plan
         there = {container.service for container in self._remove_half_made()}
-        made = [name for name in plan.services("create", "start") if name not in there] + self._remade()
-        added = [name for name in plan.services("create") if name in there]
-        starts = self._unpause(name for name in plan.services("start") if name in there)
+        created, started = self._planned("create"), self._planned("start")
+        made = [name for name in (*created, *started) if name not in there] + self._remade(self._planned("recreate"))
+        added = [name for name in created if name in there]
+        starts = self._unpause(name for name in started if name in there)
         late = {name for name in starts if set(made) & set(self._needs(name))}
         self._up_some(gate, [name for name in starts if name not in late], "--no-recreate")
         self._up_some(gate, made, "--force-recreate")
         self._up_some(gate, [*added, *(name for name in starts if name in late)], "--no-recreate")
 
-    def _remove_half_made(self) -> list[ObservedContainer]:
-        """Remove what an interrupted update made and never started: it has the name that Compose gives for a moment.
+    def _planned(self, action: Action, *, sleepers: bool = False) -> list[str]:
+        return [
+            name
+            for name in self._prepared.plan.services(action)
+            if (name in self._services and self._services[name].is_sleeper) == sleepers
+        ]
 
-        Returns the others.
-        """
+    def _up_sleepers(self, gate: Gate) -> None:
+        """Make the containers that only the gateway starts, then have it prove them, one after the other."""
+        there = {container.service for container in self._observe().containers}
+        missing = [*self._planned("create", sleepers=True), *self._planned("start", sleepers=True)]
+        for name in missing:
+            if name not in there:
+                self._up_some(gate, [name], "--no-recreate", "--no-start")
+        for name in self._remade(self._planned("recreate", sleepers=True)):
+            self._let_rest([name])
+            self._up_some(gate, [name], "--force-recreate", "--no-start")
+        self._unpause(self._planned("start", sleepers=True))
+        for name in self._to_prove():
+            self._prove(gate, name)
+
+    def _let_rest(self, services: Iterable[str]) -> None:
+        """Have the gateway stop those that it woke, so that no request is cut."""
+        for name in services:
+            service = self._services[name]
+            is_awake = any(container.state == "running" for container in self._observe().of(name))
+            if service.is_sleeper and is_awake and (cause := rest(self._host.engine, service)):
+                self.notes.append(f"{name}: it was replaced although it did not rest: {cause}")
+
+    def _to_prove(self) -> list[str]:
+        """Return the sleepers that neither the last release nor the gateway has seen awake, and those that ended."""
+        sleepers = [name for name, service in self._services.items() if service.is_sleeper and service.scale]
+        if not sleepers:
+            return []
+        recorded, observed = self._prepared.recorded, self._observe()
+        record = read_sleep_record(self._host.site.asleep_path)
+        known = {key for key in recorded.config_hashes if key not in record.failed}
+        ended = self._planned("start", sleepers=True)
+
+        def is_proven(name: str) -> bool:
+            ids = [container.id for container in observed.of(name)]
+            is_known = name not in recorded.unproven and all(key in known for key in ids)
+            return is_known or all(record.is_proven(key) for key in ids)
+
+        return [name for name in sleepers if name in ended or not is_proven(name)]
+
+    def _prove(self, gate: Gate, name: str) -> None:
+        service = self._services[name]
+        before = gate.judge({name: service})[name]
+        proof = prove(self._host.engine, service)
+        if proof.kind == "failed":
+            container = next(iter(gate.inspect([name])), None)
+            self._refuse_failed(
+                gate, {name: Verdict("failed", f"the gateway cannot wake it: {proof.cause}", container)}
+            )
+        if before.kind == "failed":
+            self.notes.append(f"{name}: {before.cause}; it was woken anew")
+        if proof.kind == "unproven":
+            self.notes.append(f"{name}: it is asleep and not proven yet: {proof.cause}")
+            self.unproven[name] = proof.cause
+
+    def _remove_half_made(self) -> list[ObservedContainer]:
+        """Remove what an interrupted update made and never started; return the others."""
         containers = self._observe().containers
-        half_made = [c for c in containers if c.state == "created" and re.match(r"[0-9a-f]{12}_", c.name)]
+        half_made = [container for container in containers if container.is_half_made]
         self._remove_containers(half_made)
         return [container for container in containers if container not in half_made]
 
-    def _up_some(self, gate: Gate, services: Sequence[str], option: str) -> None:
+    def _up_some(self, gate: Gate, services: Sequence[str], *options: str) -> None:
         if services:
             stale = {
                 container.id: container.started_at
                 for container in gate.inspect(services)
-                if option == "--force-recreate" or container.status not in ("running", "restarting")
+                if "--force-recreate" in options or container.status not in ("running", "restarting")
             }
-            self._watch(gate, self._start_up(services, [option]), services, stale)
+            self._watch(gate, self._start_up(services, options), services, stale)
 
-    def _remade(self) -> list[str]:
+    def _remade(self, services: Iterable[str]) -> list[str]:
         """Return what is made anew. Where an interrupted update has started it already, only its old copies go."""
         remade = []
-        for name in self._prepared.plan.services("recreate"):
+        for name in services:
             if name in self._swapping():
                 continue
             service, containers = self._services[name], self._observe().of(name)

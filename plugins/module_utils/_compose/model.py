@@ -171,6 +171,9 @@ def _make_service(
     reloading = [file for file in used if file.source.on_change == "reload"]
     _refuse_single_mounts(name, used, sources)
     one_shot = extras.one_shot or awaited
+    if extras.sleeper is not None and (_scale(service) > 1 or one_shot):
+        why = "it has several copies" if _scale(service) > 1 else "it is meant to end"
+        raise PlatformError(f"Cannot let service {name!r} be woken by the gateway: {why}; take its 'sleeper' away.")
     return DesiredService(
         name=name,
         image=service.get("image") or f"{model['name']}-{name}",

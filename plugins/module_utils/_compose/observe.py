@@ -35,6 +35,11 @@ class ObservedContainer:
     exited_zero: bool = False
     ports: tuple[int, ...] = ()
 
+    @property
+    def is_half_made(self) -> bool:
+        """Whether an interrupted update made it and never started it: Compose gives that name for a moment."""
+        return self.state == "created" and re.match(r"[0-9a-f]{12}_", self.name) is not None
+
 
 @dataclass(frozen=True)
 class Observed:
@@ -130,6 +135,8 @@ def listed_verdicts(services: Mapping[str, DesiredService], observed: Observed) 
         containers = observed.of(name)
         if not service.scale:
             verdicts[name] = "completed"
+        elif service.is_sleeper and any(container.state != "running" for container in containers):
+            verdicts[name] = None  # it sleeps, or it failed
         elif all(container.state == "running" and not container.not_healthy for container in containers):
             checked = containers and all(container.is_checked for container in containers)
             verdicts[name] = None if service.one_shot else "healthy" if checked else "running"
@@ -140,10 +147,27 @@ def listed_verdicts(services: Mapping[str, DesiredService], observed: Observed) 
     return verdicts
 
 
+def passed_verdicts(services: Mapping[str, DesiredService], observed: Observed) -> dict[str, str]:
+    """Return service to verdict, where the gate has passed every one of them."""
+    found = listed_verdicts(services, observed)
+    return {
+        name: verdict or ("asleep" if services[name].extras.sleeps and _rests(observed.of(name)) else "running")
+        for name, verdict in found.items()
+    }
+
+
+def _rests(containers: Iterable[ObservedContainer]) -> bool:
+    return any(container.state in ("created", "exited") for container in containers)
+
+
 def unchecked_services(services: Mapping[str, DesiredService]) -> dict[str, float]:
     """Return the settle time of each long-running service without a health check: deaths are its only bad sign."""
     return {
         name: service.extras.settle_seconds
         for name, service in services.items()
-        if service.scale and not service.may_end and not service.definition.get("healthcheck")
+        if service.scale
+        and not service.may_end
+        and not service.definition.get("healthcheck")
+        # One that is put to sleep dies too.
+        and not service.extras.sleeps
     }

@@ -68,6 +68,8 @@ class Recorded:
     image_ids: Mapping[str, str] = field(default_factory=dict)
     #: Container id to the hash that Compose gave it; another one now means that somebody used Compose by hand.
     config_hashes: Mapping[str, str] = field(default_factory=dict)
+    #: Sleepers that it did not see awake, and why.
+    unproven: Mapping[str, str] = field(default_factory=dict)
 
 
 NOTHING_RECORDED = Recorded()
@@ -247,6 +249,8 @@ def _start_reasons(
     for container in containers:
         if container.state in _ALIVE or container.id in asleep:
             continue
+        if service.is_sleeper and container.state == "created" and not container.is_half_made:
+            continue  # its first request starts it
         if container.exited_zero and service.may_end:
             continue
         if container.state == "exited" and service.may_end:

@@ -287,7 +287,7 @@ def plan_target(
         services,
         observed,
         recorded=history.recorded,
-        asleep=frozenset(read_asleep(host.site)),
+        asleep=frozenset(read_asleep(host.site, services.values())),
         changed_networks=frozenset(surroundings.changed or ()),
         drifted=drifted_files(files, services),
     )

@@ -21,7 +21,8 @@ NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]*")
 OnChange = Literal["recreate", "reload", "watch"]
 Update = Literal["auto", "start_first", "stop_first"]
 
-_EXTRA_KEYS = {"one_shot", "migrates", "update", "drain_seconds", "settle_seconds", "sleeps"}
+_EXTRA_KEYS = {"one_shot", "migrates", "update", "drain_seconds", "settle_seconds", "sleeps", "sleeper"}
+_SLEEPER_KEYS = {"project", "service", "name"}
 _MIGRATES_KEYS = {"database", "service", "project", "user"}
 #: What is ours in the site's folder beside ``projects``.
 _KEPT_NAMES = frozenset({"state", "releases", "locks", "build", "site.json"})
@@ -72,6 +73,15 @@ class Migration:
 
 
 @dataclass(frozen=True)
+class Sleeper:
+    """Where the gateway runs that alone starts a service, and the name that it has there."""
+
+    project: str
+    service: str
+    name: str
+
+
+@dataclass(frozen=True)
 class ServiceExtras:
     """What a layer says about a service under ``x-modelyard``."""
 
@@ -80,7 +90,9 @@ class ServiceExtras:
     update: Update = "auto"
     drain_seconds: float = DEFAULT_DRAIN_SECONDS
     settle_seconds: float = DEFAULT_SETTLE_SECONDS
+    #: The gateway stops and starts it; a ``sleeper`` is started by the gateway alone.
     sleeps: bool = False
+    sleeper: Sleeper | None = None
 
 
 NO_EXTRAS = ServiceExtras()
@@ -268,15 +280,34 @@ def _parse_service_extras(name: str, extras: Mapping[str, Any], project: str) ->
     update = extras.get("update", "auto")
     if update not in ("auto", "start_first", "stop_first"):
         raise PlatformError(f"{where}: update is {update!r}; choose auto, start_first or stop_first.")
-    migrates = extras.get("migrates")
+    migrates, sleeper = extras.get("migrates"), _parse_sleeper(where, extras)
     return ServiceExtras(
         one_shot=_truth(where, extras, "one_shot", default=migrates is not None),
         migrates=None if migrates is None else _parse_migration(where, migrates, project),
         update=update,
         drain_seconds=_seconds(where, extras, "drain_seconds", DEFAULT_DRAIN_SECONDS),
         settle_seconds=_seconds(where, extras, "settle_seconds", DEFAULT_SETTLE_SECONDS),
-        sleeps=_truth(where, extras, "sleeps", default=False),
+        sleeps=_truth(where, extras, "sleeps", default=sleeper is not None) or sleeper is not None,
+        sleeper=sleeper,
     )
+
+
+def _parse_sleeper(where: str, extras: Mapping[str, Any]) -> Sleeper | None:
+    given = extras.get("sleeper")
+    if given is None:
+        return None
+    _refuse_unknown(_mapping(given), _SLEEPER_KEYS, where)
+    texts = {key: _mapping(given).get(key) for key in sorted(_SLEEPER_KEYS)}
+    # It becomes an argument of a program and a part of a path.
+    if not all(isinstance(text, str) and re.fullmatch("[a-z0-9][a-z0-9_.-]{0,62}", text) for text in texts.values()):
+        raise PlatformError(
+            f"{where}: sleeper is {given!r}; give 'project' and 'service' of the gateway and the 'name' that it has "
+            "for this one, in lower-case letters, digits, '_', '.' and '-'."
+        )
+    for key in ("one_shot", "migrates"):
+        if extras.get(key):
+            raise PlatformError(f"{where}: it has both sleeper and {key}; the gateway wakes what runs on, keep one.")
+    return Sleeper(**{key: str(text) for key, text in texts.items()})
 
 
 def _parse_migration(where: str, migrates: object, project: str) -> Migration:

@@ -7,15 +7,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from .observe import (
     Observed,
     find_image_ids,
     is_immutable,
     list_containers,
-    listed_verdicts,
     normalize_reference,
     observe,
+    passed_verdicts,
     unchecked_services,
 )
 from .prepare import Host, Prepared
@@ -37,9 +38,9 @@ def record_release(host: Host, prepared: Prepared, store: ReleaseStore, release:
     return store.finish(release, "ok", services=services, config_hashes=_config_hashes(observed))
 
 
-def record_containers(host: Host, store: ReleaseStore, number: int) -> None:
+def record_containers(host: Host, store: ReleaseStore, number: int, unproven: Mapping[str, str]) -> None:
     """Write down which containers serve a release that was brought back; nobody made them by hand."""
-    store.note_containers(number, _config_hashes(observe(host.engine, store.project, ())))
+    store.note_containers(number, _config_hashes(observe(host.engine, store.project, ())), unproven)
 
 
 def _config_hashes(observed: Observed) -> dict[str, str]:
@@ -70,7 +71,6 @@ def _write_snapshot(host: Host, prepared: Prepared, store: ReleaseStore, release
     }
     tags = {service.image for service in services.values() if not is_immutable(service.image)}
     image_ids = find_image_ids(host.engine, tags)
-    verdicts = listed_verdicts(services, observed)
     snapshot = make_snapshot(
         inputs=release.inputs,
         key=key,
@@ -78,8 +78,10 @@ def _write_snapshot(host: Host, prepared: Prepared, store: ReleaseStore, release
         files=[path for path in written if os.path.exists(path)],
         mounted=mounted,
         images={normalize_reference(tag): image_id for tag, image_id in image_ids.items()},
-        verdicts={name: verdict or "running" for name, verdict in verdicts.items()},
+        verdicts=passed_verdicts(services, observed),
         settle_seconds=unchecked_services(services),
         secrets_in_env=target.secrets_in_env,
+        sleepers=[name for name, service in services.items() if service.is_sleeper],
+        unproven=release.unproven,
     )
     write_json(snapshot_path(store.path(release.number)), snapshot)

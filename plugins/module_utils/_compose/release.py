@@ -61,6 +61,8 @@ class Release:
     notes: Sequence[str] = ()
     #: Databases as they were before this release's migrations.
     dumps: Sequence[Dump] = ()
+    #: Service to cause, for those that the gateway has not woken yet.
+    unproven: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -168,9 +170,13 @@ class ReleaseStore:
         """Write down that a failed apply is over and the current release serves."""
         self.save_progress(replace(self.progress(), in_progress=None, blocked=(), restore=(), asked="present"))
 
-    def note_containers(self, number: int, config_hashes: Mapping[str, str]) -> None:
-        """Write down which containers serve a release that was brought back."""
-        self._write(replace(self.load(number), config_hashes=config_hashes))
+    def note_containers(self, number: int, config_hashes: Mapping[str, str], unproven: Mapping[str, str]) -> None:
+        """Write down which containers serve a release that was brought back, and which of them nobody has proven."""
+        self._write(replace(self.load(number), config_hashes=config_hashes, unproven=unproven))
+
+    def note_unproven(self, number: int, unproven: Mapping[str, str]) -> None:
+        """Write down which services of a release nobody has proven yet."""
+        self._write(replace(self.load(number), unproven=unproven))
 
     def mark_interrupted(self) -> None:
         """Write down of every apply that seems to be under way that it ended without a word: the lock is ours."""
@@ -184,7 +190,7 @@ class ReleaseStore:
         if number is None:
             return NOTHING_RECORDED, None
         release, target = self.load(number), self.load_target(number)
-        return Recorded(target.services, image_ids_of(release), release.config_hashes), target
+        return Recorded(target.services, image_ids_of(release), release.config_hashes, release.unproven), target
 
     def save_asked(self, asked: Asked) -> None:
         """Write down what the project is asked to be, where anything of it was ever applied."""

@@ -87,6 +87,7 @@ class ProjectRun:
         if self._check_mode:
             warnings = [*result["warnings"], *(_lack_warning(name) for name in self._source.lacking())]
             return {**result, "release": prepared.progress.current, "warnings": warnings}
+        result["unproven"] = self._settle_unproven(host, prepared, lock)
         if not prepared.changes:
             ReleaseStore(host.site, project.name).save_asked("present")
             return {**result, "release": prepared.progress.current, "services": self._gate(host, prepared)}
@@ -103,8 +104,25 @@ class ProjectRun:
         except ApplyError as error:
             self.progress["services"] = error.verdicts
             raise
-        services = verdicts_now(host.engine, prepared)
-        return {**result, "release": release.number, "services": services, "notes": list(release.notes)}
+        return {
+            **result,
+            "release": release.number,
+            "services": verdicts_now(host.engine, prepared),
+            "notes": list(release.notes),
+            "unproven": dict(release.unproven),
+        }
+
+    def _settle_unproven(self, host: Host, prepared: Prepared, lock: int) -> dict[str, str]:
+        if not prepared.recorded.unproven:
+            return {}
+        from .apply import ApplyError
+        from .unproven import settle_unproven
+
+        try:
+            return settle_unproven(host, prepared, self._settings(lock))
+        except ApplyError as error:
+            self.progress["services"] = error.verdicts
+            raise
 
     def _pull(self, host: Host, project: Project, prepared: Prepared, key: bytes, lock: int) -> Prepared:
         from .project_images import pull_tags

@@ -151,7 +151,10 @@ class ReleaseRun:
         self._site.prepare(self._wish.name, self._site.read_key() or secrets.token_hex(32).encode())
         made = apply(host, prepared, self._settings(lock))
         services = verdicts_now(host.engine, prepared)
-        return {**result, "release": made.number, "releases": self._records(), "services": services}
+        unproven = dict(made.unproven)
+        return {
+            **result, "release": made.number, "releases": self._records(), "services": services, "unproven": unproven,
+        }  # fmt: skip
 
     def _open(self, *, folder: str) -> Host:
         return open_host(

@@ -15,6 +15,7 @@ from .._errors import PlatformError
 from .._files import FileState, ensure_directory, read_state, telling, write_atomically
 from .._lock import hold_lock
 from .._version import STATE_FORMAT, VERSION, check_format
+from .asleep import asleep_path
 
 DEFAULT_DIRECTORY = "/opt/modelyard"
 _SITE_LOCK_SECONDS = 60.0
@@ -38,7 +39,7 @@ class Site:
     @property
     def asleep_path(self) -> str:
         """Written by the gateway: which containers it stopped, and how they exited."""
-        return f"{self.directory}/state/asleep.json"
+        return asleep_path(self.directory)
 
     @property
     def _lock_path(self) -> str:

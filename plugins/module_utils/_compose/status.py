@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from .._errors import PlatformError
+from .asleep import NOTHING_ASLEEP, SleepRecord, read_sleep_record
 from .desired import DIRECTORY_LABEL, PROJECT_LABEL, DesiredService, Target
 from .engine import Engine, EngineError
-from .gate import read_asleep
 from .observe import is_one_off
 from .project import check_name
 from .release import Asked, Progress, Release, ReleaseStore
@@ -76,6 +76,8 @@ class ProjectStatus:
     #: Container name to why it is not of the current release.
     drift: Mapping[str, str]
     secrets_in_env: tuple[str, ...]
+    #: Service to cause, of those that the gateway has not woken yet since they were made.
+    unproven: Mapping[str, str]
     problems: tuple[Problem, ...]
 
     @property
@@ -112,7 +114,7 @@ def read_status(engine: Engine, site: Site, name: str) -> ProjectStatus | None:
         releases=tuple(numbers),
         containers=containers,
         is_locked=is_locked(site.lock_path(name)),
-        asleep=read_asleep(site),
+        record=read_sleep_record(site.asleep_path),
         now=time.time(),
     )
 
@@ -127,18 +129,19 @@ def make_status(
     releases: tuple[int, ...],
     containers: tuple[SeenContainer, ...],
     is_locked: bool,
-    asleep: Mapping[str, int],
     now: float,
+    record: SleepRecord = NOTHING_ASLEEP,
 ) -> ProjectStatus:
     """Return how a project stands. Pure.
 
+    :param record: what the gateway says of containers that it wakes and puts to sleep.
     :param last: the release of an apply that has not come to a good end.
     :param is_locked: somebody works on the project.
     """
     services = target.services if target else {}
     apply = _apply_state(progress, last, is_locked=is_locked)
     verdicts = {
-        service.name: _judge(service, containers, now=now, asleep=asleep, is_locked=is_locked)
+        service.name: _judge(service, containers, now=now, asleep=record.codes, is_locked=is_locked)
         for service in (services.values() if progress.asked == "present" else ())
     }
     drift = find_drift(services, release, containers)
@@ -153,9 +156,25 @@ def make_status(
         containers=containers,
         drift=drift,
         secrets_in_env=target.secrets_in_env if target else (),
+        unproven=_still_unproven(release, containers, record),
         problems=(),
     )
-    return replace(status, problems=tuple(_find_problems(status, last)))
+    return replace(status, problems=(*_find_problems(status, last), *_find_failed_wakes(status, record)))
+
+
+def _still_unproven(
+    release: Release | None, containers: Iterable[SeenContainer], record: SleepRecord
+) -> dict[str, str]:
+    unproven = release.unproven if release else {}
+    proven = {container.state.service for container in containers if record.is_proven(container.state.id)}
+    return {name: cause for name, cause in unproven.items() if name not in proven}
+
+
+def _find_failed_wakes(status: ProjectStatus, record: SleepRecord) -> Iterable[Problem]:
+    for container in status.containers:
+        name, cause = container.state.service, record.failed.get(container.state.id)
+        if cause is not None and (name in status.unproven or status.verdicts[name].kind != "failed"):
+            yield Problem(f"service {name!r}: the gateway could not wake it: {cause}", "apply the project again", name)
 
 
 def _judge(
@@ -303,6 +322,7 @@ def _service_record(status: ProjectStatus, name: str) -> dict[str, Any]:
     return {
         "verdict": status.verdicts[name].kind,
         "cause": status.verdicts[name].cause,
+        "unproven": status.unproven.get(name, ""),
         "image": status.services[name].image,
         "image_id": kept.get("image_id", ""),
         "containers": [container.state.name for container in own],
@@ -340,6 +360,7 @@ def release_to_record(release: Release, *, current: int | None) -> dict[str, Any
         "images": {name: service["image"] for name, service in release.services.items()},
         "image_ids": {name: service["image_id"] for name, service in release.services.items()},
         "secrets": dict(release.secrets),
+        "unproven": dict(release.unproven),
         "compose_version": release.compose_version,
     }
 

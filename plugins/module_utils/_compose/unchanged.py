@@ -16,6 +16,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from .._errors import PlatformError
@@ -56,7 +57,7 @@ def _look(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any] | No
         key = read_state(f"{directory}/state/identity.key")
         if snapshot is None or key is None or not _is_same_input(params, snapshot, key.content):
             return None
-        verdicts = check_containers(Engine(socket_path_of(os.environ)), name, snapshot)
+        verdicts = check_containers(Engine(socket_path_of(os.environ)), name, snapshot, directory=directory)
     if verdicts is None:
         return None
     result: dict[str, Any] = {
@@ -65,6 +66,7 @@ def _look(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any] | No
         "other_changes": [],
         "release": current,
         "secrets_in_env": snapshot["secrets_in_env"],
+        "unproven": snapshot.get("unproven", {}),
         "diff": {"before": "", "after": ""},
     }
     return result if check_mode else {**result, "services": verdicts}
@@ -121,10 +123,12 @@ def digest_written(key: bytes, path: str) -> list[Any] | None:
     return None if found is None else [keyed_hash(key, found.content), found.mode, found.uid, found.gid]
 
 
-def check_containers(engine: Engine, project: str, snapshot: Snapshot) -> dict[str, str] | None:
+def check_containers(engine: Engine, project: str, snapshot: Snapshot, *, directory: str = "") -> dict[str, str] | None:
     """Return service to verdict when the containers are those of the snapshot and all is well; else None.
 
-    At most five requests, all under way at once.
+    At most five requests, and one more where services sleep, all under way at once.
+
+    :param directory: the site's, where the gateway says what sleeps.
     """
     expected, images, settle_seconds = snapshot["containers"], snapshot["images"], snapshot["settle_seconds"]
     ended = {container_id for container_id, container in expected.items() if container["ended"]}
@@ -136,7 +140,14 @@ def check_containers(engine: Engine, project: str, snapshot: Snapshot) -> dict[s
         wanted["images"] = ("/images/json", {"filters": {"reference": sorted(images)}})
     if settle_seconds:
         wanted["deaths"] = _deaths(project, settle_seconds, now)
-    answers = dict(zip(wanted, engine.request_all(list(wanted.values())), strict=True))
+    sleepers = None
+    if snapshot.get("sleepers"):
+        from .unchanged_sleepers import Sleepers
+
+        sleepers = Sleepers(snapshot, directory)
+        wanted |= {f"asleep {code}": _listing(project, exited=[str(code)]) for code in sleepers.codes()}
+    listed = dict(zip(wanted, engine.request_all(list(wanted.values())), strict=True))
+    answers = listed if sleepers is None else {kind: sleepers.without(answer) for kind, answer in listed.items()}
     found = {entry["Id"]: remember(entry) for entry in _containers(answers["all"])}
     if found != expected or _containers(answers["ill"]):
         return None
@@ -144,9 +155,10 @@ def check_containers(engine: Engine, project: str, snapshot: Snapshot) -> dict[s
         return None
     if images and not _has_same_images(json.loads(answers["images"]), images):
         return None
-    if settle_seconds and _died(answers["deaths"], settle_seconds, now):
+    if settle_seconds and _died(listed["deaths"], settle_seconds, now):
         return None
-    return dict(snapshot["verdicts"])
+    verdicts = sleepers.judge(listed) if sleepers is not None else {}
+    return None if verdicts is None else {**snapshot["verdicts"], **verdicts}
 
 
 def remember(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -223,6 +235,8 @@ def make_snapshot(
     verdicts: Mapping[str, str],
     settle_seconds: Mapping[str, float],
     secrets_in_env: Sequence[str],
+    sleepers: Sequence[str] = (),
+    unproven: Mapping[str, str] = MappingProxyType({}),
     digest: Callable[[bytes, str], list[Any] | None] = digest_written,
 ) -> dict[str, Any]:
     """Return the snapshot of a release that has just passed the gate.
@@ -232,15 +246,21 @@ def make_snapshot(
     :param mounted: paths that others keep, with the keyed hash that their containers started with.
     :param images: tag, in the engine's spelling, to image id.
     :param settle_seconds: of each long-running service without a health check.
+    :param sleepers: services that the gateway alone starts; ``unproven``: those of them that it has not woken yet.
     """
+    entries = list(containers)
+    asleep = {entry["Id"] for entry in entries if entry["Labels"].get(_SERVICE_LABEL) in sleepers}
+    remembered = {entry["Id"]: remember(entry) for entry in entries}
     return {
         "format": STATE_FORMAT,
         "inputs": inputs,
-        "containers": {entry["Id"]: remember(entry) for entry in containers},
+        "containers": {key: one for key, one in remembered.items() if key not in asleep},
+        "sleepers": {key: one for key, one in remembered.items() if key in asleep},
         "files": {path: digest(key, path) for path in sorted(files)},
         "mounted": dict(mounted),
         "images": dict(images),
         "verdicts": dict(verdicts),
         "settle_seconds": dict(settle_seconds),
         "secrets_in_env": list(secrets_in_env),
+        "unproven": dict(unproven),
     }

@@ -142,6 +142,8 @@ def _judge_container(
     if container.status == "created":
         if container.error:
             return Verdict("failed", f"it could not be started: {container.error}", container)
+        if service.is_sleeper:
+            return Verdict("asleep", "it waits for its first request", container)
         return Verdict("pending", "it is not started yet", container)
     if container.status != "running":
         return Verdict("failed", f"it is {container.status}", container)
@@ -186,6 +188,9 @@ def _judge_restarting(container: InspectedContainer) -> Verdict:
 def _judge_running(service: DesiredService, container: InspectedContainer, now: float) -> Verdict:
     if service.one_shot:
         return Verdict("pending", "it has not ended yet", container)
+    if service.is_sleeper and container.health != "unhealthy":
+        # How long it takes to wake is the gateway's to judge.
+        return Verdict("healthy" if container.health == "healthy" else "running", "it is awake, or wakes", container)
     if container.has_check and container.health != "none":
         return _judge_health(container)
     settled_at = _settled_at(service, container)

@@ -17,6 +17,7 @@ from ansible_collections.modelyard.platform.plugins.module_utils._compose.projec
     ProjectFile,
     ServiceExtras,
     SharedNetwork,
+    Sleeper,
     parse_extras,
     parse_mode,
     parse_project,
@@ -254,18 +255,32 @@ def test_a_later_layer_takes_one_key_away() -> None:
     assert parse_extras(layers, "shop") == {"web": ServiceExtras(sleeps=True)}
 
 
+def test_a_sleeper_is_one_that_the_gateway_stops_and_starts() -> None:
+    layers = [{"services": {"web": {"x-modelyard": {"sleeper": SLEEPER}}}}]
+    found = parse_extras(layers, "shop")["web"]
+    assert (found.sleeper, found.sleeps) == (Sleeper("site-gateway", "gateway", "chat"), True)
+
+
 WHERE = "Cannot read x-modelyard of service 'web'"
+SLEEPER = {"project": "site-gateway", "service": "gateway", "name": "chat"}
+NO_SLEEPER = WHERE + (
+    ": sleeper is {}; give 'project' and 'service' of the gateway and the 'name' that it has for this one, in "
+    "lower-case letters, digits, '_', '.' and '-'."
+)
 BAD_EXTRAS: dict[str, tuple[object, str]] = {
     "an unknown key": (
         {"oneshot": True},
         (
             f"{WHERE}: there is no key 'oneshot'; known are drain_seconds, migrates, one_shot, settle_seconds, "
-            f"sleeps, update."
+            f"sleeper, sleeps, update."
         ),
     ),
     "keys of several kinds": (
         {1: True, "a": True},
-        f"{WHERE}: there is no key 1; known are drain_seconds, migrates, one_shot, settle_seconds, sleeps, update.",
+        (
+            f"{WHERE}: there is no key 1; known are drain_seconds, migrates, one_shot, settle_seconds, sleeper, "
+            f"sleeps, update."
+        ),
     ),
     "no mapping": (True, f"{WHERE}: it is True; give a mapping of its keys."),
     "an unknown update": (
@@ -295,6 +310,20 @@ BAD_EXTRAS: dict[str, tuple[object, str]] = {
     "a migration with an unknown key": (
         {"migrates": {"database": "app", "service": "db", "host": "x"}},
         f"{WHERE}: there is no key 'host'; known are database, project, service, user.",
+    ),
+    "a sleeper with an unknown key": (
+        {"sleeper": {**SLEEPER, "host": "x"}},
+        f"{WHERE}: there is no key 'host'; known are name, project, service.",
+    ),
+    "a sleeper of no gateway": ({"sleeper": {"name": "chat"}}, NO_SLEEPER.format("{'name': 'chat'}")),
+    "a sleeper by name alone": ({"sleeper": "chat"}, NO_SLEEPER.format("'chat'")),
+    "a sleeper whose name is an option": (
+        {"sleeper": {**SLEEPER, "name": "--x"}},
+        NO_SLEEPER.format("{'project': 'site-gateway', 'service': 'gateway', 'name': '--x'}"),
+    ),
+    "a sleeper that is meant to end": (
+        {"sleeper": SLEEPER, "one_shot": True},
+        f"{WHERE}: it has both sleeper and one_shot; the gateway wakes what runs on, keep one.",
     ),
 }
 

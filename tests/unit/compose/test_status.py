@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.modelyard.platform.plugins.module_utils._compose.asleep import NOTHING_ASLEEP, SleepRecord
 from ansible_collections.modelyard.platform.plugins.module_utils._compose.desired import Target
 from ansible_collections.modelyard.platform.plugins.module_utils._compose.release import Progress, Release
 from ansible_collections.modelyard.platform.plugins.module_utils._compose.run_release import choose_release, parse_wish
@@ -84,18 +85,19 @@ def status_of(
     progress: Progress = Progress(current=3),  # noqa: B008 - a value
     last: Release | None = None,
     locked: bool = False,
-    asleep: dict[str, int] | None = None,
+    record: SleepRecord = NOTHING_ASLEEP,
+    release: Release = RELEASE,
 ) -> ProjectStatus:
     return make_status(
         "shop",
         progress,
-        release=RELEASE if progress.current else None,
+        release=release if progress.current else None,
         target=TARGET if progress.current else None,
         last=last,
         releases=(1, 3),
         containers=containers,
         is_locked=locked,
-        asleep=asleep or {},
+        record=record,
         now=NOW,
     )
 
@@ -126,7 +128,7 @@ def test_all_is_well() -> None:
         ),
         pytest.param(status_of((GOOD[0],), locked=True), [], id="a container that somebody is about to make"),
         pytest.param(
-            status_of((GOOD[0], seen("worker", status="exited", exit_code=137)), asleep={"worker1": 137}),
+            status_of((GOOD[0], seen("worker", status="exited", exit_code=137)), record=SleepRecord({"worker1": 137})),
             [],
             id="asleep on purpose",
         ),
@@ -315,3 +317,26 @@ def test_a_bad_name_is_refused_before_it_names_a_folder() -> None:
     params = {"name": "../x", "directory": "/opt", "secret_store": "/s", "state": "listed", "keep": 5}
     with pytest.raises(PlatformError, match=r"Cannot use project name '\.\./x'"):
         parse_wish(params)
+
+
+UNPROVEN = replace(RELEASE, unproven={"worker": "no room"})
+
+
+@pytest.mark.parametrize(
+    ("record", "unproven", "told"),
+    [
+        (NOTHING_ASLEEP, "no room", []),
+        (SleepRecord(woken=frozenset({"worker1"})), "", []),
+        (
+            SleepRecord(failed={"worker1": "no such device"}),
+            "no room",
+            [("service 'worker': the gateway could not wake it: no such device", "apply the project again")],
+        ),
+    ],
+    ids=["nothing is known", "the gateway woke it", "its wake failed"],
+)
+def test_what_is_known_of_an_unproven_service(record: SleepRecord, unproven: str, told: list[tuple[str, str]]) -> None:
+    status = status_of(record=record, release=UNPROVEN)
+    assert status_to_record(status)["services"]["worker"]["unproven"] == unproven
+    assert problems(status) == told
+    assert ("Not proven yet: worker: no room\n" in render_project(status)) == bool(unproven)

@@ -6,11 +6,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.modelyard.platform.plugins.module_utils._compose.gate import read_asleep
+from ansible_collections.modelyard.platform.plugins.module_utils._compose.asleep import (
+    NOTHING_ASLEEP,
+    SleepRecord,
+    read_sleep_record,
+)
 from ansible_collections.modelyard.platform.plugins.module_utils._compose.site import Site, write_json
 from ansible_collections.modelyard.platform.plugins.module_utils._compose.unchanged import find_unchanged
 from ansible_collections.modelyard.platform.plugins.module_utils._errors import PlatformError
@@ -56,19 +61,46 @@ def test_a_bare_host_is_left_to_the_whole_run(tmp_path: Path) -> None:
 
 def test_what_the_gateway_put_to_sleep(tmp_path: Path) -> None:
     site = Site(str(tmp_path))
-    assert read_asleep(site) == {}
-    (tmp_path / "state").mkdir()
-    write_json(site.asleep_path, {"containers": {"a": 143, "b": "no", "c": True}})
-    assert read_asleep(site) == {"a": 143}
+    assert read_sleep_record(site.asleep_path) == NOTHING_ASLEEP
+    (tmp_path / "state" / "gateway").mkdir(parents=True)
+    said = {"containers": {"a": 143, "b": "no", "c": True}, "woken": ["a", 3], "failed": {"d": f"a\x1bb\n{'x' * 600}"}}
+    write_json(site.asleep_path, said)
+    record = read_sleep_record(site.asleep_path)
+    assert record == SleepRecord({"a": 143}, frozenset({"a"}), {"d": f"a b {'x' * 496}"})
+    assert (record.is_proven("a"), record.is_proven("d")) == (True, False)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"containers": []}', '{"containers": 3}'])
+def test_what_the_gateway_may_put_in_the_place_of_its_word(tmp_path: Path) -> None:
+    site = Site(str(tmp_path))
+    path = Path(site.asleep_path)
+    path.parent.mkdir(parents=True)
+    for make, cause in (
+        (lambda: path.symlink_to("/etc/shadow"), "Too many levels of symbolic links"),
+        (lambda: os.mkfifo(path), "Not a regular file"),
+        (path.mkdir, "Is a directory"),
+        (lambda: path.write_bytes(b" " * (1 << 21)), "it has more than 1048576 bytes"),
+    ):
+        make()
+        with pytest.raises(PlatformError) as caught:
+            read_sleep_record(site.asleep_path)
+        assert str(caught.value) == (
+            f"Cannot read {path}: it is no plain file ({cause}); move it away and restart the gateway."
+        )
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+        else:
+            path.unlink()
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"containers": []}', '{"containers": 3}', '{"woken": 3}', '{"failed": []}']
+)
 def test_a_damaged_word_of_the_gateway(tmp_path: Path, content: str) -> None:
     site = Site(str(tmp_path))
-    (tmp_path / "state").mkdir()
+    Path(site.asleep_path).parent.mkdir(parents=True)
     Path(site.asleep_path).write_text(content)
     with pytest.raises(PlatformError) as caught:
-        read_asleep(site)
+        read_sleep_record(site.asleep_path)
     assert str(caught.value) == (
         f"Cannot read {site.asleep_path}: it is damaged; restore it from a backup, or remove it."
     )

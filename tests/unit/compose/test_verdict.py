@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.modelyard.platform.plugins.module_utils._compose.desired import DesiredService
-from ansible_collections.modelyard.platform.plugins.module_utils._compose.project import ServiceExtras
+from ansible_collections.modelyard.platform.plugins.module_utils._compose.project import ServiceExtras, Sleeper
 from ansible_collections.modelyard.platform.plugins.module_utils._compose.verdict import (
     InspectedContainer,
     Verdict,
@@ -170,6 +170,41 @@ def test_asleep(recorded: dict[str, int], kind: str) -> None:
 
 def test_a_container_that_the_gateway_woke_is_judged_like_any_other() -> None:
     assert judge_one(checked("starting"), LONG_RUNNING, asleep={"web-1": 143}).kind == "pending"
+
+
+SLEEPER = service(extras=ServiceExtras(sleeps=True, sleeper=Sleeper("gateway", "gateway", "web")))
+
+
+@pytest.mark.parametrize(
+    ("found", "asleep", "kind", "cause"),
+    [
+        (container(status="created"), {}, "asleep", "it waits for its first request"),
+        (container(status="created", error="no such device"), {}, "failed", "it could not be started: no such device"),
+        (exited(143), {"web-1": 143}, "asleep", "the gateway put it to sleep"),
+        (exited(143), {}, "failed", "it ended with exit code 143"),
+        (
+            exited(137, oom_killed=True),
+            {"web-1": 143},
+            "failed",
+            "it ended with exit code 137 because it ran out of memory",
+        ),
+        (container(started_at=JUST_NOW), {}, "running", "it is awake, or wakes"),
+        (checked("starting", started_at=JUST_NOW), {}, "running", "it is awake, or wakes"),
+        (checked("healthy"), {}, "healthy", "it is awake, or wakes"),
+        (checked("unhealthy"), {}, "failed", "it is unhealthy"),
+        (
+            container(status="restarting", restart_count=1, oom_killed=True),
+            {},
+            "failed",
+            "it was killed because it ran out of memory",
+        ),
+    ],
+)
+def test_one_that_only_the_gateway_starts(
+    found: InspectedContainer, asleep: dict[str, int], kind: str, cause: str
+) -> None:
+    verdict = judge_one(found, SLEEPER, asleep=asleep)
+    assert (verdict.kind, verdict.cause) == (kind, cause)
 
 
 TWO = service(scale=2)

@@ -192,3 +192,43 @@ def run_program(*arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "modelyard_gateway", *arguments],
         capture_output=True, text=True, timeout=30, check=False, env={**os.environ, "PYTHONPATH": f"{ROOT}/gateway"},
     )  # fmt: skip
+
+
+def command(gateway: GatewayProcess, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the program as a deployment does, beside the gateway."""
+    settings = f"{gateway.folder}/settings.json"
+    return subprocess.run(
+        [sys.executable, "-m", "modelyard_gateway", *words], check=False, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}/gateway", "MODELYARD_GATEWAY_SETTINGS": settings},
+    )  # fmt: skip
+
+
+def test_a_deployment_proves_a_service_and_lets_it_rest(tmp_path: Path) -> None:
+    with running_gateway(tmp_path) as gateway:
+        done = command(gateway, "prove", "chat")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert gateway.engine.asked == ["start", "stop"]
+        gateway.until("asleep")
+        assert gateway.ask() == 200
+        done = command(gateway, "rest", "chat", "20")
+        assert (done.returncode, done.stderr, gateway.engine.asked[2:]) == (0, "", ["start", "stop"])
+        with pytest.raises(TimeoutError):
+            gateway.ask(timeout_seconds=1)  # it waits for the new one
+
+
+def test_what_a_deployment_is_told_when_the_gateway_cannot_say(tmp_path: Path) -> None:
+    with running_gateway(tmp_path) as gateway:
+        done = command(gateway, "prove", "other")
+        assert (done.returncode, done.stderr) == (75, "the gateway knows no such service\n")
+        misused = "Cannot do that: it is no command of the gateway; give 'prove NAME' or 'rest NAME [SECONDS]'.\n"
+        for words in (["prove"], ["prove", "a/b"], ["prove", "chat", "3"], ["rest", "chat", "soon"]):
+            done = command(gateway, *words)
+            assert (done.returncode, done.stderr) == (64, misused), words
+    done = command(gateway, "prove", "chat")
+    assert done.returncode == 75
+    assert done.stderr.startswith("the gateway gave "), done.stderr
+    (tmp_path / "settings.json").unlink()
+    done = command(gateway, "prove", "chat")
+    assert (done.returncode, done.stderr) == (
+        75, f"Cannot read {tmp_path}/settings.json: No such file or directory; see that it is there and readable.\n",
+    )  # fmt: skip

@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.modelyard.platform.plugins.module_utils._compose.gate import read_asleep
+from ansible_collections.modelyard.platform.plugins.module_utils._compose.asleep import (
+    SleepRecord as ReadRecord,
+)
+from ansible_collections.modelyard.platform.plugins.module_utils._compose.asleep import (
+    read_sleep_record,
+)
 from ansible_collections.modelyard.platform.plugins.module_utils._compose.site import Site
 from modelyard_gateway.errors import GatewayError
 from modelyard_gateway.sleep_record import SleepRecord
@@ -201,21 +206,24 @@ def test_a_request_during_the_stop_becomes_a_wake(tmp_path: Path) -> None:
 
 
 def test_the_record_is_what_compose_project_reads(tmp_path: Path) -> None:
-    (tmp_path / "state").mkdir()
+    folder, path = tmp_path / "state" / "gateway", Site(str(tmp_path)).asleep_path
+    folder.mkdir(parents=True)
 
     async def ask() -> None:
-        site = site_of(tmp_path / "state")
+        site = site_of(folder)
         site.record_path.unlink()
         site.build()
         site.container("chat").status = "created"
         async with site.running():
             await site.ask()
-            assert read_asleep(Site(str(tmp_path))) == {}
+            assert read_sleep_record(path).codes == {}
             await until_asleep(site)
-            assert read_asleep(Site(str(tmp_path))) == {site.container("chat").id: 143}
+            assert read_sleep_record(path) == ReadRecord(
+                {site.container("chat").id: 143}, woken=frozenset({site.container("chat").id})
+            )
             waiting = asyncio.create_task(site.ask())
             await asyncio.sleep(1)
-            assert read_asleep(Site(str(tmp_path))) == {}, "it is gone before the container runs"
+            assert read_sleep_record(path).codes == {}, "it is gone before the container runs"
             await waiting
 
     run(ask())
@@ -229,9 +237,8 @@ def test_a_gateway_killed_between_the_stop_and_its_end_knows_the_container_as_as
         site.build()
         async with site.running():
             assert site.phase("chat") == "asleep"
-            assert json.loads(site.record_path.read_text()) == {
-                "format": 1, "containers": {site.container("chat").id: 0}, "stopping": [],
-            }  # fmt: skip
+            said = json.loads(site.record_path.read_text())
+            assert (said["containers"], said["stopping"]) == ({site.container("chat").id: 0}, [])
 
     run(ask())
 
@@ -276,7 +283,8 @@ def test_a_stop_that_is_refused_leaves_the_service_in_use(tmp_path: Path) -> Non
             await site.ask()
             site.engine.refuses.add("c-chat")
             await asyncio.sleep(75)
-            assert json.loads(site.record_path.read_text()) == {"format": 1, "containers": {}, "stopping": []}
+            said = json.loads(site.record_path.read_text())
+            assert (said["containers"], said["stopping"]) == ({}, [])
             site.engine.refuses.clear()
             assert (await site.ask()).is_grant
             assert site.engine.started == ["c-chat"]
@@ -296,6 +304,21 @@ def test_a_gateway_killed_between_the_stop_and_a_kill_for_memory_knows_the_conta
             assert json.loads(site.record_path.read_text())["containers"] == {}
 
     run(ask())
+
+
+def test_one_that_ended_and_that_the_engine_brought_back_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def ask() -> None:
+        async with site_of(tmp_path).running() as site:
+            await site.ask()
+            site.container("chat").end(137, oom_killed=True)
+            site.container("chat").run()
+            await asyncio.sleep(20)
+            assert site.phase("chat") == "awake"
+
+    run(ask())
+    assert "Service 'chat' ended while it was awake, and runs again; see its log." in caplog.messages
 
 
 def test_what_cannot_be_put_on_record_is_not_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

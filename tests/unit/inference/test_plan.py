@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +113,9 @@ def test_the_gateway_understands_what_it_is_told() -> None:
     assert fields.warm_up is not None
     body = json.loads(fields.warm_up.body)
     assert (body["model"], fields.warm_up.content_type) == ("fields:v1", "application/json")
-    assert body["image"].startswith("iVBOR")
-    assert " " not in body["image"]
+    picture = base64.b64decode(body["image"], validate=True)
+    content = zlib.decompress(picture[picture.index(b"IDAT") + 4 : picture.index(b"IEND") - 8])
+    assert content == (b"\0" + b"\xff" * 3 * 64) * 64
     assert read["chat"].idle_seconds is None
     assert read["chat"].ready.path == "/health"
     assert (read["own"].ready.path, read["own"].warm_up) == ("/up", None)

@@ -1,0 +1,172 @@
+# Copyright: modelyard.platform contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a deployment asks of the gateway: to prove a service that it made anew, and to let one rest that it replaces.
+
+Nobody else starts these containers, so that what is awake together always fits into the GPUs, also during a deployment.
+
+A *proof* wakes a service as the first request would, readiness and warm-up call with it. It takes the room that is free
+or that idle services make, and no other. If it was asleep before and nobody has asked for it meanwhile, it goes back to
+sleep at once.
+
+A service that *rests* lets nobody through and is not woken: requests wait. It is stopped when nothing is in flight any
+more, and stays down until another container has its name, its proof is asked for, or ``rest_seconds`` of the settings'
+timing are over: whoever asked may have been killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Literal
+
+from .engine import Container, EngineError, MissingContainerError
+from .fleet import Fleet
+from .state import ServiceState
+
+Outcome = Literal["proven", "rested", "failed", "busy", "no_room", "unknown", "unreachable", "stopping"]
+
+_POLL_SECONDS = 0.5
+_DRAIN_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of it.
+
+    ``proven``, ``rested``: as asked. ``failed``: the service does not wake. ``busy``: something is in flight still. All
+    else says nothing of the service. ``cause``: one line, empty where there is nothing to add.
+    """
+
+    outcome: Outcome
+    cause: str = ""
+
+
+class Commands:
+    """The commands, for services of one fleet. A command goes on when the one who asked has gone."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def prove(self, name: str) -> Report:
+        """Wake a service to see that it can be woken; put it back to sleep if it slept."""
+        state = await self._find(name)
+        if state is None:
+            return Report("unknown", "the gateway knows no such service")
+        state.rests_until = 0.0
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            return await self._prove(state)
+
+    async def _prove(self, state: ServiceState) -> Report:
+        woken_by_request = False
+        while True:
+            if refusal := self._refusal(state):
+                return refusal
+            if state.transition is None:
+                try:
+                    container = await self._fleet.look(state)
+                except MissingContainerError as error:
+                    return _report("failed", str(error))
+                except EngineError as error:
+                    return _report("unreachable", str(error))
+            if state.transition is None:
+                break
+            woken_by_request = state.phase == "waking"
+            await asyncio.wait({state.transition})
+        if state.phase == "awake":
+            return Report("proven")
+        if state.phase == "failed" and woken_by_request and state.retry_at:
+            return _report("failed", state.cause)
+        return await self._wake(state, container)
+
+    async def _wake(self, state: ServiceState, container: Container) -> Report:
+        began = _now()
+        state.proof_until = began + self._fleet.timing.proof_room_seconds
+        try:
+            await asyncio.wait({self._fleet.wake(state)})
+        finally:
+            state.proof_until = None
+        if state.woke_at >= began:
+            await self._put_back(state, was_running=container.holds_resources)
+            return Report("proven")
+        if refusal := self._refusal(state):
+            return refusal
+        if state.phase == "failed":
+            return _report("failed", state.cause)
+        if state.phase == "unknown":
+            return Report("unreachable", "the engine did not answer; see the gateway's log")
+        return Report("no_room", f"its GPUs had no room for it within {self._fleet.timing.proof_room_seconds:g} s")
+
+    async def _put_back(self, state: ServiceState, *, was_running: bool) -> None:
+        is_wanted = state.grants or state.waiting or was_running or state.adopted
+        if not is_wanted and state.transition is None and state.phase == "awake":
+            await asyncio.wait({self._fleet.put_to_sleep(state, "proof")})
+
+    async def rest(self, name: str, seconds: float = _DRAIN_SECONDS) -> Report:
+        """Stop a service when nothing is in flight, within ``seconds``, and keep it down for its replacement.
+
+        It is never cut here: one that is ``busy`` still runs, and gets no new requests either.
+        """
+        state = self._fleet.states.get(name)
+        if state is None:
+            return Report("rested", "the gateway knows no such service")
+        until = _now() + seconds
+        state.rests_until = until + self._fleet.timing.rest_seconds
+        report = await self._rest(state, until)
+        if state.rests_until:
+            state.rests_until = _now() + self._fleet.timing.rest_seconds
+        return report
+
+    async def _rest(self, state: ServiceState, until: float) -> Report:
+        report: Report | None = None
+        while report is None:
+            if refusal := self._refusal(state):
+                return refusal
+            report = await self._try_to_rest(state, is_late=_now() >= until)
+            if report is None and state.transition is not None:
+                await asyncio.wait({state.transition}, timeout=max(until - _now(), 0.0))
+            elif report is None:
+                await asyncio.sleep(_POLL_SECONDS)
+        return report
+
+    async def _try_to_rest(self, state: ServiceState, *, is_late: bool) -> Report | None:
+        if state.transition is None:
+            try:
+                container = await self._fleet.look(state)
+            except MissingContainerError:
+                return Report("rested", "there is no container")
+            except EngineError as error:
+                return _report("unreachable", str(error)) if is_late else None
+            if state.transition is None and not container.holds_resources:
+                return Report("rested")
+            if state.phase == "failed" and state.transition is None:
+                return _report("rested", f"nobody is let through to it: {state.cause}")
+            if state.is_idle(_now(), self._fleet.timing):
+                self._fleet.put_to_sleep(state, "rest")
+                return None
+        if not is_late:
+            return None
+        in_flight = "what is in flight is not known" if state.connections is None else f"{state.connections} in flight"
+        return Report("busy", f"it is {state.phase}, {in_flight}")
+
+    async def _find(self, name: str) -> ServiceState | None:
+        """Return a service; one that was declared just now is known in a moment."""
+        until = _now() + self._fleet.timing.known_seconds
+        while name not in self._fleet.states and _now() < until:
+            await asyncio.sleep(_POLL_SECONDS)
+        return self._fleet.states.get(name)
+
+    def _refusal(self, state: ServiceState) -> Report | None:
+        if self._fleet.is_closing:
+            return Report("stopping", "the gateway ends")
+        return Report("unknown", "the service was removed meanwhile") if state.removed else None
+
+
+def _report(outcome: Outcome, cause: str) -> Report:
+    return Report(outcome, " ".join(cause.split()))
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
