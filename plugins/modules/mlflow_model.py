@@ -90,9 +90,6 @@ attributes:
   diff_mode:
     support: full
     description: The version of each service, before and after.
-  idempotent:
-    support: full
-    description: A second run asks the registry one question for each model.
 """
 
 EXAMPLES = r"""

@@ -88,7 +88,7 @@ class Folder:
                         f"Cannot keep version {version.number} of model {version.name!r}: {file.path} has {size} bytes "
                         f"and MLflow names {file.size_bytes}; run again."
                     )
-            for folder, _inner, _names in os.walk(temporary, topdown=False):
+            for folder in [found[0] for found in os.walk(temporary, topdown=False)]:
                 os.chmod(folder, _FOLDER_MODE)
                 sync_directory(folder)
             os.rename(temporary, self.of(version))
