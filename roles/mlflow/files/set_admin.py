@@ -33,7 +33,7 @@ def main() -> None:
     for line in READERS.read_text(encoding="utf-8").splitlines() if READERS.exists() else ():
         name, _colon, password = line.partition(":")
         have_user(store, name, password, is_admin=False)
-        # READ and no more, whatever users may do who were given nothing.
+        # Also where users who were given nothing may do nothing. What all users may do, these may too.
         for kind in ("experiment", "registered_model"):
             store.grant_user_permission(name, kind, "*", "READ")
 
