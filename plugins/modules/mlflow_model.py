@@ -83,7 +83,7 @@ options:
     default: 3600
 attributes:
   check_mode:
-    support: partial
+    support: full
     description: >-
       Asks the registry and reads small files of a new version; nothing is kept. Where the secret of its user was not
       made yet, there is nobody to ask, and RV(models) is empty.
