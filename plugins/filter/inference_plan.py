@@ -14,7 +14,7 @@ description:
     at but what is given.
 options:
   _input:
-    description: The services, as O(modelyard.platform.inference#role:inference_services) has them.
+    description: The services, as O(modelyard.platform.inference#role:main:inference_services) has them.
     type: list
     elements: dict
     required: true

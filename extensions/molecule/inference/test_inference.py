@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 CHAT = "modelyard-inference-chat-1"
 _ASK = """
 import http.client, json, ssl, sys
-key, path, body = sys.argv[1:4]
-connection = http.client.HTTPSConnection("chat.molecule.test", timeout=120)
+host, key, path, body = sys.argv[1:5]
+connection = http.client.HTTPSConnection(host, timeout=120)
 headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
 connection.request("POST" if body else "GET", path, body or None, headers)
 answer = connection.getresponse()
@@ -28,7 +28,8 @@ print(json.dumps([answer.status, answer.read().decode(errors="replace")]))
 
 def ask(server: Server, key: str, path: str, body: Any = None) -> tuple[int, str]:
     """Return what the service answers through the edge."""
-    arguments = " ".join(shlex.quote(text) for text in (key, path, json.dumps(body) if body else ""))
+    host = f"chat-{server.release}.molecule.test"
+    arguments = " ".join(shlex.quote(text) for text in (host, key, path, json.dumps(body) if body else ""))
     status, text = json.loads(server.must(f"python3 -c {shlex.quote(_ASK)} {arguments}"))
     return int(status), str(text)
 
