@@ -43,6 +43,7 @@ MAIN_TASKS = {
     "mlflow": ("mlflow/tasks/main.yml", "modelyard.platform.compose_project"),
     "nvidia": ("nvidia/tasks/main.yml", "modelyard.platform.nvidia_host"),
     "object_store": ("object_store/tasks/main.yml", "modelyard.platform.compose_project"),
+    "open_webui": ("open_webui/tasks/main.yml", "modelyard.platform.compose_project"),
     "postgres": ("postgres/tasks/main.yml", "modelyard.platform.compose_project"),
     "rustdesk": ("rustdesk/tasks/main.yml", "modelyard.platform.compose_project"),
     "site": ("site/tasks/main.yml", "ansible.builtin.include_role"),

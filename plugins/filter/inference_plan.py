@@ -25,8 +25,8 @@ options:
   site:
     description:
       - What the services are rendered for, as C(domain), C(prefix), C(directory), C(images), C(health_check) and
-        C(memory_limit); and where they are known C(recipes), the images that were built, C(gpu_form), C(has_gpus)
-        and C(gateway).
+        C(memory_limit); and where they are known C(recipes), the images that were built, C(registered), the folders of
+        models of MLflow's registry, C(gpu_form), C(has_gpus) and C(gateway).
     type: dict
     required: true
 """
@@ -41,8 +41,8 @@ RETURN = r"""
 _value:
   description:
     - C(services) of Compose, C(gated) services and C(routes), C(gpu) requests, C(models) for
-      M(modelyard.platform.model_files), C(recipes) of images, C(wait_seconds) for the gate, and C(problems) with
-      C(problem), all of them as one text.
+      M(modelyard.platform.model_files), C(registered) ones for M(modelyard.platform.mlflow_model), C(recipes) of
+      images, C(wait_seconds) for the gate, and C(problems) with C(problem), all of them as one text.
   type: dict
 """
 
@@ -66,6 +66,7 @@ def inference_plan(services: object, engines: Mapping[str, Any], site: Mapping[s
         has_gpus=site.get("has_gpus"),
         gateway=str(site.get("gateway") or ""),
         memory_limit=str(site["memory_limit"]),
+        registered=site.get("registered") or {},
     )
     return plan_inference(services, engines, facts)
 

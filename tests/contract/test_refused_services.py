@@ -17,6 +17,7 @@ from support.answers import answers_of
 
 ROLES = {"traefik": "site_hosts", "gateway": "site_hosts", "inference": "site_hosts"}
 SHA = "a" * 64
+KNOWN = "custom, llama_cpp, mlflow_model, ollama, osam, vllm"
 
 
 def chat(host: str, **more: Any) -> dict[str, Any]:
@@ -30,7 +31,7 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
     "right": ([chat("right", gpus=[0], vram_mib=2000)], []),
     "engine": (
         [chat("engine", engine="torch")],
-        ["Cannot serve 'chat': there is no engine 'torch'; known are custom, llama_cpp, ollama, osam, vllm."],
+        [f"Cannot serve 'chat': there is no engine 'torch'; known are {KNOWN}."],
     ),
     "twice": (
         [chat("twice"), chat("again")], ["Cannot serve 'chat': two services have this name; rename one."],

@@ -70,6 +70,7 @@ def create() -> None:
 def bring_images() -> None:
     """Give each host that lacks them the site's images, from this machine's engine, where they are built if missing."""
     references = [build(packaged(role, prefix), FOLDER).reference for role, prefix in (*OF_A_SITE, LLAMA_CPP)]
+    references += [build(packaged("open_webui"), FOLDER).reference]
     references += [images.ensure(stand_ins.HOMEPAGE), images.ensure(stand_ins.RUSTDESK)]
     _on_all(lambda host: _bring(host, references))
     _on_all(_bring_model)

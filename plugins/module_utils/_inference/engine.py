@@ -17,7 +17,8 @@ _KEYS = (
 )  # fmt: skip
 _VARIANT_KEYS = ("image", "recipe", "command", "environment")
 _PROOF_KEYS = ("environment", "guard")
-Model = Literal["needed", "optional", "none"]
+#: ``registered``: of MLflow's registry, by its name there; it brings files and image.
+Model = Literal["needed", "optional", "none", "registered"]
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,8 @@ def parse_engine(name: str, found: Mapping[str, Any]) -> Engine:
     model = Reader(reader.mapping("model"), reader.doing)
     model.only(("files", "parts", "kinds"))
     files = model.text("files", "needed")
-    if files not in ("needed", "optional", "none"):
-        raise reader.wrong(f"model.files is {files!r}", "give 'needed', 'optional' or 'none'")
+    if files not in ("needed", "optional", "none", "registered"):
+        raise reader.wrong(f"model.files is {files!r}", "give 'needed', 'optional', 'none' or 'registered'")
     return Engine(
         name=name,
         cpu=_parse_variant(reader, "cpu"),

@@ -12,7 +12,7 @@ from typing import Any
 from .._errors import PlatformError
 from .._models.declaration import first_twice
 from .engine import Engine, parse_engine
-from .render import SiteFacts, render_gated, render_service, variant_of
+from .render import SiteFacts, recipe_of, render_gated, render_service, variant_of
 from .service import Service, parse_service
 
 #: A gate that waits for a model lets it take as long as a wake, and then some.
@@ -23,7 +23,8 @@ def plan_inference(declared: object, engines: Mapping[str, Any], facts: SiteFact
     """Return what services come to, and what is wrong with them; of those that are refused nothing but that.
 
     ``services`` for Compose, ``gated`` for the gateway, ``routes``, ``gpu`` requests, ``models`` for model_files,
-    ``recipes`` of the images that they need, ``wait_seconds`` for the gate, and ``problems``.
+    ``registered`` ones for mlflow_model, ``recipes`` of the images that they need, ``wait_seconds`` for the gate, and
+    ``problems``.
     """
     problems: list[str] = []
     known: dict[str, Engine] = {}
@@ -57,7 +58,7 @@ def _refuse_place(service: Service, facts: SiteFacts) -> None:
         raise PlatformError(f"{doing}: engine '{service.engine.name}' {lack}.")
     if service.cpu_fallback and not service.gpus:
         raise PlatformError(f"{doing}: it has cpu_fallback and no GPU; give it 'gpus', or leave cpu_fallback out.")
-    if service.image:
+    if service.image or service.model.uri:
         return
     if not variant.image and not variant.recipe:
         raise PlatformError(f"{doing}: engine '{service.engine.name}' brings no image; give it 'image'.")
@@ -92,7 +93,8 @@ def _answer(services: list[Service], facts: SiteFacts, problems: list[str]) -> d
         if variant is None:
             continue
         rendered[service.name] = render_service(service, variant, facts, on_gpu=on_gpu)
-        recipes |= {variant.recipe} if variant.recipe and not service.image else set()
+        recipe = recipe_of(service, variant)
+        recipes |= {recipe} if recipe and not service.image else set()
         if service.gpus:
             wanted = {"service": service.name, "gpus": list(service.gpus), "vram_mib": dict(service.vram_mib)}
             gpu.append({**wanted, "fallback": service.cpu_fallback})
@@ -102,6 +104,7 @@ def _answer(services: list[Service], facts: SiteFacts, problems: list[str]) -> d
         "routes": [_route(service) for service in services],
         "gpu": gpu,
         "models": [_declared_model(service) for service in services if service.model.files],
+        "registered": [_registered_model(service) for service in services if service.model.uri],
         "recipes": sorted(recipes),
         "wait_seconds": int(_GATE_SECONDS + max((service.wake_seconds for service in services), default=0)),
         "problems": problems,
@@ -127,3 +130,8 @@ def _declared_model(service: Service) -> dict[str, Any]:
             for file in files
         ],
     }
+
+
+def _registered_model(service: Service) -> dict[str, str]:
+    """Return a service's model as module mlflow_model has it."""
+    return {"service": service.name, "uri": service.model.uri, "python": service.model.python}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .._gpu.requests import Form, device_request
@@ -28,6 +28,7 @@ class SiteFacts:
     ``recipes``: recipe to the image that was built from it. ``has_gpus``: whether the host has some, None where nobody
     has looked.
     ``gateway``: the Compose project that wakes services; empty where they are started as any other.
+    ``registered``: service to the folder of its model of MLflow's registry, once that is known.
     """
 
     domain: str
@@ -40,6 +41,7 @@ class SiteFacts:
     has_gpus: bool | None
     gateway: str
     memory_limit: str
+    registered: Mapping[str, str] = field(default_factory=dict)
 
 
 def variant_of(service: Service, facts: SiteFacts) -> tuple[Variant | None, bool]:
@@ -52,7 +54,13 @@ def variant_of(service: Service, facts: SiteFacts) -> tuple[Variant | None, bool
 
 def image_of(service: Service, variant: Variant, facts: SiteFacts) -> str:
     """Return a service's image; of one that is still to be built, what stands for it in check mode."""
-    return service.image or variant.image or facts.recipes.get(variant.recipe) or f"modelyard/{variant.recipe}:unbuilt"
+    recipe = recipe_of(service, variant)
+    return service.image or variant.image or facts.recipes.get(recipe) or f"modelyard/{recipe}:unbuilt"
+
+
+def recipe_of(service: Service, variant: Variant) -> str:
+    """Return the name of what a service's image is built from; a model of the registry brings its own."""
+    return f"mlflow-model-{service.name}" if service.model.uri else variant.recipe
 
 
 def render_service(service: Service, variant: Variant, facts: SiteFacts, *, on_gpu: bool) -> dict[str, Any]:
@@ -80,6 +88,9 @@ def render_service(service: Service, variant: Variant, facts: SiteFacts, *, on_g
         rendered["entrypoint"] = [escape(part) for part in command]
     if service.model.files:
         rendered["volumes"] = [f"{facts.directory}/models/trees/{service.model.files.tree}:{MODELS}:ro"]
+    if service.model.uri:
+        folder = facts.registered.get(service.name, f"{facts.directory}/models/mlflow/unknown")
+        rendered["volumes"] = [f"{folder}:{MODELS}:ro"]
     if service.ready:
         rendered["healthcheck"] = _health_check(service, facts)
     if service.engine.shm_size:

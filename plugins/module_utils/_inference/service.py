@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from .._mlflow.environment import SUITES
+from .._mlflow.model import parse_model_uri
 from .._models.declaration import Model, parse_files
 from .engine import Engine, texts_of
 from .reading import Reader
@@ -21,7 +23,7 @@ _KEYS = (
     "stop_seconds", "hosts", "cors", "max_body_mib", "timeout_seconds", "arguments", "environment", "memory_limit",
     "image", "command", "port", "ready", "warm_up", "gpu_guard",
 )  # fmt: skip
-_MODEL_KEYS = ("name", "kind", "files", "path", "part", "url", "sources", "sha256", "token")
+_MODEL_KEYS = ("name", "kind", "files", "path", "part", "url", "sources", "sha256", "token", "uri", "python")
 _FILE_KEYS = ("path", "part", "url", "sources", "sha256", "token")
 #: A DNS label, since it stands in a host's name, and a Compose service.
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
@@ -37,12 +39,17 @@ _MOST_MIB = 1 << 24
 
 @dataclass(frozen=True)
 class ServedModel:
-    """What a service serves: its name for clients, its files, and which of them is which part."""
+    """What a service serves: its name for clients, its files, and which of them is which part.
+
+    ``uri``: its name in MLflow's registry, empty where it comes from elsewhere; ``python``: in the place of its own.
+    """
 
     name: str
     kind: str
     files: Model | None
     parts: Mapping[str, str]
+    uri: str = ""
+    python: str = ""
 
 
 @dataclass(frozen=True)
@@ -168,7 +175,7 @@ def _parse_model(service: Reader, engine: Engine, name: str) -> ServedModel:
     reader = Reader(service.mapping("model"), service.doing)
     reader.only(_MODEL_KEYS)
     entries = _file_entries(reader)
-    if engine.model == "none" and entries:
+    if engine.model in ("none", "registered") and entries:
         raise reader.wrong(f"engine {engine.name!r} reads no files", "leave them out of 'model'")
     if engine.model == "needed" and not entries:
         raise reader.wrong(f"engine {engine.name!r} needs a model", "give 'model' with 'url' and 'sha256'")
@@ -180,7 +187,22 @@ def _parse_model(service: Reader, engine: Engine, name: str) -> ServedModel:
     if engine.parts and (len(parts) < len(files) or "" in parts):
         raise reader.wrong("its files have no parts, or two the same", "give each 'part', such as encoder and decoder")
     called = reader.text("name", name, form=_MODEL_NAME, meant="letters, digits and '.', '_', ':', '/', '-'")
-    return ServedModel(called, kind, Model(name, files) if files else None, parts if engine.parts else {})
+    uri, python = _parse_registered(reader, engine, name)
+    return ServedModel(called, kind, Model(name, files) if files else None, parts if engine.parts else {}, uri, python)
+
+
+def _parse_registered(reader: Reader, engine: Engine, name: str) -> tuple[str, str]:
+    """Return the name of a model in MLflow's registry, and the Python that is to run it; empty for other engines."""
+    uri, python = reader.text("uri"), reader.text("python")
+    if engine.model != "registered":
+        if uri or python:
+            raise reader.wrong(f"engine {engine.name!r} has no models of the registry", "leave out 'uri' and 'python'")
+        return "", ""
+    if not uri:
+        raise reader.wrong(f"engine {engine.name!r} needs a model of the registry", "give 'model' with 'uri'")
+    if python and python not in SUITES:
+        raise reader.wrong(f"python is {python!r:.80}", f"give {' or '.join(map(repr, SUITES))}")
+    return str(parse_model_uri(uri, name)), python
 
 
 def _file_entries(reader: Reader) -> list[Mapping[str, Any]]:

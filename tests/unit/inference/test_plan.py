@@ -20,6 +20,8 @@ from ansible_collections.modelyard.platform.plugins.module_utils._models.declara
 from modelyard_gateway.services import parse_services
 from support.tree import ROOT
 
+KNOWN = "custom, llama_cpp, mlflow_model, ollama, osam, vllm"
+FORMS = "write models:/NAME@ALIAS, or models:/NAME/NUMBER for one version for ever"
 SHA, OTHER = "a" * 64, "b" * 64
 CHAT = {"name": "chat", "engine": "llama_cpp", "model": {"url": "https://hub.example/m/tiny.gguf", "sha256": SHA}}
 FIELDS = {
@@ -251,7 +253,7 @@ WRONG: dict[str, tuple[list[Any], dict[str, Any], str]] = {
     ),
     "engine": (
         [{**CHAT, "engine": "torch"}], {},
-        "Cannot serve 'chat': there is no engine 'torch'; known are custom, llama_cpp, ollama, osam, vllm.",
+        f"Cannot serve 'chat': there is no engine 'torch'; known are {KNOWN}.",
     ),
     "two-of-one-name": ([CHAT, CHAT], {}, "Cannot serve 'chat': two services have this name; rename one."),
     "two-of-one-host": (
@@ -357,3 +359,58 @@ def test_the_warm_up_may_be_changed_and_left_out() -> None:
         "POST",
     )
     assert "warm_up" not in right({**CHAT, "warm_up": False})["gated"][0]
+
+
+REGISTERED = {"name": "roofs", "engine": "mlflow_model", "model": {"uri": "models:/roofs@champion", "python": "3.13"}}
+
+
+def test_a_model_of_the_registry_has_the_folder_and_the_image_of_its_version() -> None:
+    found = right(
+        REGISTERED, registered={"roofs": "/opt/lab/models/mlflow/4-ab"}, recipes={"mlflow-model-roofs": "modelyard/m:1"}
+    )
+    assert found["registered"] == [{"service": "roofs", "uri": "models:/roofs@champion", "python": "3.13"}]
+    assert (found["models"], found["recipes"]) == ([], ["mlflow-model-roofs"])
+    service = found["services"]["roofs"]
+    assert service["volumes"] == ["/opt/lab/models/mlflow/4-ab:/models:ro"]
+    assert service["image"] == "modelyard/m:1"
+    [gated] = found["gated"]
+    assert gated["ready"] == {"path": "/ping"}
+
+
+def test_two_models_of_one_environment_are_two_recipes_of_the_same_image() -> None:
+    found = right(REGISTERED, {**REGISTERED, "name": "walls", "model": {"uri": "models:/walls/3"}})
+    assert found["recipes"] == ["mlflow-model-roofs", "mlflow-model-walls"]
+    assert [model["uri"] for model in found["registered"]] == ["models:/roofs@champion", "models:/walls/3"]
+
+
+@pytest.mark.parametrize(
+    ("service", "said"),
+    [
+        (
+            {**REGISTERED, "model": {}},
+            "Cannot serve 'roofs': engine 'mlflow_model' needs a model of the registry; give 'model' with 'uri'.",
+        ),
+        (
+            {**REGISTERED, "model": {"uri": "models:/roofs"}},
+            f"Cannot serve 'models:/roofs' as 'roofs': it names no model of the registry; {FORMS}.",
+        ),
+        (
+            {**REGISTERED, "model": {"uri": "models:/roofs/1", "python": "3.12"}},
+            "Cannot serve 'roofs': python is '3.12'; give '3.11' or '3.13'.",
+        ),
+        (
+            {**REGISTERED, "model": {**CHAT["model"], "uri": "models:/roofs/1"}},  # type: ignore[dict-item]
+            "Cannot serve 'roofs': engine 'mlflow_model' reads no files; leave them out of 'model'.",
+        ),
+        (
+            {**CHAT, "model": {**CHAT["model"], "uri": "models:/roofs/1"}},  # type: ignore[dict-item]
+            "Cannot serve 'chat': engine 'llama_cpp' has no models of the registry; leave out 'uri' and 'python'.",
+        ),
+        (
+            {**REGISTERED, "gpus": [0]},
+            "Cannot serve 'roofs': engine 'mlflow_model' has no variant for GPUs; leave 'gpus' out.",
+        ),
+    ],
+)
+def test_a_model_of_the_registry_that_cannot_be_meant_is_refused(service: dict[str, Any], said: str) -> None:
+    assert plan(service)["problems"] == [said]
