@@ -62,7 +62,7 @@ def test_a_denied_request_never_wakes(gate: GateSite) -> None:
 
     def hundred(_index: int) -> Counter[tuple[int, int]]:
         found: Counter[tuple[int, int]] = Counter()
-        with contextlib.closing(gate.connect("chat")) as connection:
+        with contextlib.closing(gate.connect("untouched")) as connection:
             for _repeat in range(10):
                 for method, headers, status in kinds:
                     found[status, reply_to(connection, method, "/echo", headers).status] += 1
@@ -73,11 +73,11 @@ def test_a_denied_request_never_wakes(gate: GateSite) -> None:
     assert {expected for expected, _got in found} == {got for _expected, got in found}
     assert all(expected == got for expected, got in found), found
     assert found.total() == 1000
-    with contextlib.closing(gate.connect("chat")) as connection:
+    with contextlib.closing(gate.connect("untouched")) as connection:
         assert connection.sock is not None
-        assert open_websocket(connection.sock, host_of("chat"))[0] == 401
-    assert gate.state("chat")["StartedAt"] == NEVER
-    assert gate.phase("chat") == "asleep"
+        assert open_websocket(connection.sock, host_of("untouched"))[0] == 401
+    assert gate.state("untouched")["StartedAt"] == NEVER
+    assert gate.phase("untouched") == "asleep"
 
 
 def test_the_first_good_one_waits_until_it_is_awake(gate: GateSite) -> None:
@@ -225,6 +225,7 @@ def test_programs_of_the_site_ask_by_path(gate: GateSite) -> None:
 
 
 def test_nobody_reaches_a_service_but_the_gate(gate: GateSite) -> None:
+    assert gate.ask("chat").status == 200
     address = gate.container("chat").attrs["NetworkSettings"]["Networks"][gate.site.name("inference")]["IPAddress"]
     script = f"import socket; socket.create_connection(('{address}', 8080), 3)"
     with pytest.raises(docker.errors.ContainerError):
@@ -240,6 +241,7 @@ def test_the_engine_can_be_asked_for_the_services_alone(gate: GateSite) -> None:
         "for line in sys.argv[1:]:\n"
         "    c = http.client.HTTPConnection('engine', 2375); c.request(*line.split()); print(c.getresponse().status)"
     )
+    assert gate.ask("chat").status == 200
     chat, own = gate.site.name("inference-chat"), gate.part("engine").name
     asked = {
         f"GET /containers/{chat}/json": "200", "GET /_ping": "200", "GET /containers/json": "403", "GET /info": "403",
