@@ -127,7 +127,6 @@ class SleepingSite:
         settings = {
             "format": 1, "listen": {"host": _ANYWHERE, "port": _PORT}, "engine": "http://engine:2375",
             "keys": ["/config/keys.json"], "services": "/config/services.json", "state": "/state/asleep.json",
-            "keys": "/config/keys.json", "services": "/config/services.json", "state": "/state/asleep.json",
             "timing": timing,
         }  # fmt: skip
         ready = {"path": "/healthz"}
