@@ -73,7 +73,7 @@ def render_project(status: ProjectStatus) -> str:
             rows.append((name if place == 0 else "", shown if place == 0 else "", *cell))
     text = "\n".join(lines) + "\n" + (render_table(rows) if len(rows) > 1 else "")
     for name, cause in sorted(status.unproven.items()):
-        text += "\n" + _wrap(f"Not proven yet: {name}: {cause}", "", "  ") + "\n"
+        text += "\n" + wrap(f"Not proven yet: {name}: {cause}", "", "  ") + "\n"
     if status.secrets_in_env:
         text += "\n" + wrap(f"Variables with a secret: {', '.join(status.secrets_in_env)}", "", "  ") + "\n"
     return text + "\n" + render_problems(status) + _last_line([status])
