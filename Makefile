@@ -1,6 +1,6 @@
 # The gates. Each sets up what it needs and does nothing twice; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup engine lint unit unit-oldest contract check sanity integration e2e test test-long bench docs build galaxy-importer publish actionlint molecule molecule-proof molecule-scenarios host-command site-venv up down destroy clean
+.PHONY: help setup engine lint unit unit-oldest contract check sanity integration inference e2e test test-long bench docs build galaxy-importer publish actionlint molecule molecule-proof molecule-scenarios host-command site-venv up down destroy clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON_BIN := build/venv/bin
@@ -8,6 +8,9 @@ PYTHON_BIN := build/venv/bin
 INVENTORY ?= inventories/local
 # What chance starts from in `make test`, so that what is red there is red for a change. The long tests draw a new one.
 SEED := 224162132
+# Integration tests that `make test` runs apart from the others, so that two processes have about as much to do.
+OF_INFERENCE := $(wildcard $(addprefix tests/integration/test_,$(addsuffix .py,api_keys gateway_role inference_role \
+  model_files open_webui_role project_sleepers)))
 # These three need far less than the gates.
 # Modules of a local connection inherit the environment: with a cache of its own, the system's Python compiles its whole
 # library anew in every task.
@@ -59,19 +62,23 @@ sanity: setup ## ansible-test sanity, without ignore files
 	python tools/sanity.py
 
 integration: setup engine ## the modules on the system's Python against a real engine
-	MODELYARD_TEST_SEED=$${MODELYARD_TEST_SEED:-$(SEED)} pytest tests/integration -m 'not long'
+	MODELYARD_TEST_SEED=$${MODELYARD_TEST_SEED:-$(SEED)} pytest tests/integration -m 'not long' $(INTEGRATION_ARGS)
+
+inference: setup engine ## those of them that are about models behind keys
+	pytest $(OF_INFERENCE) -m 'not long'
 
 e2e: setup engine ## a whole site of its own, brought up, used by real clients, broken, removed; and on bare servers
 	pytest tests/e2e tests/hosts -m 'not long' $(E2E_ARGS)
 
 # The engine before sanity: with it comes the system's Python, on which sanity compiles and imports what runs on hosts.
-# The last two wait as often as they work: side by side they take less. What each says comes when it is through.
+# The last three wait as often as they work: two side by side they take less. What each says comes when it is through.
 test: check docs engine sanity ## all tests, and the pages
 	PYTHONPATH=tests:build/collections python -m support.prebuild
 	@# Alone: Chromium gives up its requests whenever a network of this machine comes or goes, as those of tests do.
 	pytest tests/e2e -m 'not long' -k browser
 	@echo "The integration tests and those of whole sites run side by side, for half an hour; they say more at their end."
-	$(MAKE) --jobs=2 --output-sync=target integration e2e E2E_ARGS="-k 'not browser'"
+	$(MAKE) --jobs=2 --output-sync=target integration e2e inference \
+	  INTEGRATION_ARGS="$(addprefix --ignore=,$(OF_INFERENCE))" E2E_ARGS="-k 'not browser'"
 
 test-long: setup engine ## many kills, disks and engines that fail, bare hosts; its last result is in docs/long-tests.md
 	pytest tests/integration tests/hosts -m long

@@ -245,7 +245,10 @@ def test_segmentation_answers_over_the_edge_with_a_key_alone(way: GateSite) -> N
 
 def test_the_client_of_openai_streams_over_the_edge(way: GateSite, monkeypatch: pytest.MonkeyPatch) -> None:
     resolve = socket.getaddrinfo
-    here = lambda host, *more, **named: resolve("127.0.0.1" if host == f"chat.{DOMAIN}" else host, *more, **named)  # noqa: E731
+
+    def here(host: Any, *more: Any, **named: Any) -> Any:
+        return resolve("127.0.0.1" if host == f"chat.{DOMAIN}" else host, *more, **named)
+
     monkeypatch.setattr(socket, "getaddrinfo", here)
     address = f"https://chat.{DOMAIN}:{way.edge.ports['https']}/v1"
     with openai.DefaultHttpxClient(verify=way.edge.context()) as http_client:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Mapping
+from typing import TypeAlias
 
 _ALIGNMENT = 32
 #: Types of metadata.
@@ -18,7 +19,7 @@ NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6
 
 Typed = tuple[int, object]
 #: Shape, fastest dimension first, and weights.
-Tensor = tuple[tuple[int, ...], "array[float]"]
+Tensor: TypeAlias = "tuple[tuple[int, ...], array[float]]"
 
 
 def gguf(metadata: Mapping[str, Typed], tensors: Mapping[str, Tensor]) -> bytes:

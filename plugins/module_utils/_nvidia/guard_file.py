@@ -13,9 +13,9 @@ from .._host_command.pack import PACKAGE, make_program, read_files
 
 #: All that :mod:`guard` imports; a test follows the imports.
 SOURCES = (
-    "_compose/__init__.py", "_compose/asleep.py", "_compose/engine.py", "_compose/exec_stream.py", "_compose/site.py", "_errors.py",
-    "_files.py", "_gpu/__init__.py", "_gpu/facts.py", "_gpu/guard.py", "_gpu/host.py", "_lock.py", "_run.py",
-    "_version.py",
+    "_compose/__init__.py", "_compose/asleep.py", "_compose/engine.py", "_compose/exec_stream.py", "_compose/site.py",
+    "_errors.py", "_files.py", "_gpu/__init__.py", "_gpu/facts.py", "_gpu/guard.py", "_gpu/host.py", "_lock.py",
+    "_run.py", "_version.py",
 )  # fmt: skip
 _MAIN = f"""\
 import sys

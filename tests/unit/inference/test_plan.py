@@ -247,9 +247,11 @@ WRONG: dict[str, tuple[list[Any], dict[str, Any], str]] = {
     ),
     "option": (
         [{**CUSTOM, "idle": 5}], {},
-        ("Cannot serve 'own': it has no option 'idle'; known are arguments, command, cors, cpu_fallback, engine, "
-        "environment, gpu_guard, gpus, hold_seconds, hosts, idle_minutes, image, max_body_mib, memory_limit, model, "
-        "name, port, ready, stop_seconds, timeout_seconds, vram_mib, wake_seconds, warm_up."),
+        (
+            "Cannot serve 'own': it has no option 'idle'; known are arguments, command, cors, cpu_fallback, engine, "
+            "environment, gpu_guard, gpus, hold_seconds, hosts, idle_minutes, image, max_body_mib, memory_limit, "
+            "model, name, port, ready, stop_seconds, timeout_seconds, vram_mib, wake_seconds, warm_up."
+        ),
     ),
     "engine": (
         [{**CHAT, "engine": "torch"}], {},
@@ -262,8 +264,10 @@ WRONG: dict[str, tuple[list[Any], dict[str, Any], str]] = {
     ),
     "checksum": (
         [{**CHAT, "model": {"url": "https://x/y.gguf", "sha256": "123"}}], {},
-        ("Cannot have model 'chat': the checksum of 'y.gguf' is '123'; give the 64 hexadecimal digits of its SHA-256 "
-        "(sha256sum FILE)."),
+        (
+            "Cannot have model 'chat': the checksum of 'y.gguf' is '123'; give the 64 hexadecimal digits of its "
+            "SHA-256 (sha256sum FILE)."
+        ),
     ),
     "no-model": (
         [{"name": "chat", "engine": "llama_cpp"}], {},
@@ -275,8 +279,10 @@ WRONG: dict[str, tuple[list[Any], dict[str, Any], str]] = {
     ),
     "parts": (
         [{**FIELDS, "model": CHAT["model"]}], {},
-        ("Cannot serve 'fields': its files have no parts, or two the same; give each 'part', such as encoder and "
-        "decoder."),
+        (
+            "Cannot serve 'fields': its files have no parts, or two the same; give each 'part', such as encoder and "
+            "decoder."
+        ),
     ),
     "kind": (
         [{**FIELDS, "model": {**FIELDS["model"], "kind": "yolo"}}], {},
@@ -316,8 +322,10 @@ WRONG: dict[str, tuple[list[Any], dict[str, Any], str]] = {
     ),
     "upstream-image-where-none-is-pulled": (
         [OLLAMA], {"pulls_images": False},
-        ("Cannot serve 'llama': engine 'ollama' has no packages to build its image from, and site_images is "
-        "'packages'; choose another engine, or allow this one image with 'image: {{ inference_ollama_image }}'."),
+        (
+            "Cannot serve 'llama': engine 'ollama' has no packages to build its image from, and site_images is "
+            "'packages'; choose another engine, or allow this one image with 'image: {{ inference_ollama_image }}'."
+        ),
     ),
     "number": (
         [{**CHAT, "idle_minutes": "soon"}], {},

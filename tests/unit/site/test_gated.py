@@ -44,8 +44,10 @@ def test_what_can_be_served(services: list[dict[str, Any]], clients: list[dict[s
 WRONG_SERVICES: dict[str, tuple[list[dict[str, Any]], str]] = {
     "a name for which nginx has other uses": (
         [service(name="chat;")],
-        ("h1: Cannot serve 'chat;' through the gate: its name is 'chat;'; give lower-case letters, digits, '_', '.' "
-        "and '-'."),
+        (
+            "h1: Cannot serve 'chat;' through the gate: its name is 'chat;'; give lower-case letters, digits, '_', '.' "
+            "and '-'."
+        ),
     ),
     "no container": (
         [service(container=None)],
@@ -65,8 +67,10 @@ WRONG_SERVICES: dict[str, tuple[list[dict[str, Any]], str]] = {
     ),
     "an origin with a path": (
         [service(cors={"origins": ["https://app.test/x"]})],
-        ("h1: Cannot serve 'chat' through the gate: it names the origin 'https://app.test/x'; give '*', or one such as "
-        "'https://app.example.org'."),
+        (
+            "h1: Cannot serve 'chat' through the gate: it names the origin 'https://app.test/x'; give '*', or one such "
+            "as 'https://app.example.org'."
+        ),
     ),
     "two of one name": (
         [service(), service(container="other")],
@@ -91,18 +95,24 @@ def test_services_that_are_refused(services: list[dict[str, Any]], expected: str
 WRONG_CLIENTS: dict[str, tuple[list[dict[str, Any]], str]] = {
     "a name that no secret can have": (
         [client(name="My-App")],
-        ("Cannot give keys to client 'My-App': the name 'My-App' cannot stand in the name of a secret; use lower-case "
-        "letters, digits and '_'."),
+        (
+            "Cannot give keys to client 'My-App': the name 'My-App' cannot stand in the name of a secret; use "
+            "lower-case letters, digits and '_'."
+        ),
     ),
     "an id that no secret can have": (
         [client(keys=[{"id": "2026-11"}])],
-        ("Cannot give keys to client 'app': the id '2026-11' cannot stand in the name of a secret; use lower-case "
-        "letters, digits and '_'."),
+        (
+            "Cannot give keys to client 'app': the id '2026-11' cannot stand in the name of a secret; use "
+            "lower-case letters, digits and '_'."
+        ),
     ),
     "a name that is too long": (
         [client(name="a" * 50)],
-        (f"Cannot give keys to client '{'a' * 50}': the secret 'gateway_key_{'a' * 50}_1' of a key has more than "
-        "63 characters; choose shorter names."),
+        (
+            f"Cannot give keys to client '{'a' * 50}': the secret 'gateway_key_{'a' * 50}_1' of a key has more than "
+            "63 characters; choose shorter names."
+        ),
     ),
     "a service that is not there": (
         [client(scopes=["chta"])],
