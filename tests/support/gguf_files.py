@@ -7,9 +7,7 @@
 from __future__ import annotations
 
 import struct
-from array import array
 from collections.abc import Mapping
-from typing import TypeAlias
 
 _ALIGNMENT = 32
 #: Types of metadata.
@@ -18,8 +16,8 @@ UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
 NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6
 
 Typed = tuple[int, object]
-#: Shape, fastest dimension first, and weights.
-Tensor: TypeAlias = "tuple[tuple[int, ...], array[float]]"
+#: Shape, fastest dimension first, and weights as float32.
+Tensor = tuple[tuple[int, ...], bytes]
 
 
 def gguf(metadata: Mapping[str, Typed], tensors: Mapping[str, Tensor]) -> bytes:
@@ -32,7 +30,7 @@ def gguf(metadata: Mapping[str, Typed], tensors: Mapping[str, Tensor]) -> bytes:
     for name, (shape, weights) in tensors.items():
         # Of type 0, which is F32.
         head += _text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, 0, len(body))
-        body += _padded(weights.tobytes())
+        body += _padded(weights)
     return _padded(head) + body
 
 

@@ -84,12 +84,10 @@ def _tensors(tokens: int, words: int) -> dict[str, Tensor]:
         **{f"blk.0.attn_{name}": (_WIDTH, _WIDTH) for name in ("q", "k", "v", "output")},
         "blk.0.ffn_gate": (_WIDTH, _FORWARD), "blk.0.ffn_up": (_WIDTH, _FORWARD), "blk.0.ffn_down": (_FORWARD, _WIDTH),
     }  # fmt: skip
-    found: dict[str, Tensor] = {
-        name: (shape, array("f", bytes(4 * shape[0] * shape[1]))) for name, shape in shapes.items()
-    }
+    found: dict[str, Tensor] = {name: (shape, bytes(4 * shape[0] * shape[1])) for name, shape in shapes.items()}
     for name in ("blk.0.attn_norm", "blk.0.ffn_norm", "output_norm"):
-        found[name] = ((_WIDTH,), array("f", [1.0] * _WIDTH))
-    found |= {"token_embd": ((_WIDTH, tokens), embedding), "output": ((_WIDTH, tokens), output)}
+        found[name] = ((_WIDTH,), array("f", [1.0] * _WIDTH).tobytes())
+    found |= {"token_embd": ((_WIDTH, tokens), embedding.tobytes()), "output": ((_WIDTH, tokens), output.tobytes())}
     return {f"{name}.weight": tensor for name, tensor in found.items()}
 
 

@@ -78,7 +78,7 @@ def _tensors(words: int, chance: random.Random) -> dict[str, Tensor]:
         shapes |= {f"blk.{layer}.attn_{name}": (_WIDTH, _WIDTH) for name in ("q", "k", "v", "output")}
         shapes |= {f"blk.{layer}.ffn_{name}": (_WIDTH, _FORWARD) for name in ("gate", "up")}
         shapes[f"blk.{layer}.ffn_down"] = (_FORWARD, _WIDTH)
-    return {f"{name}.weight": (shape, _weights(name, shape, chance)) for name, shape in shapes.items()}
+    return {f"{name}.weight": (shape, _weights(name, shape, chance).tobytes()) for name, shape in shapes.items()}
 
 
 def _weights(name: str, shape: Sequence[int], chance: random.Random) -> array[float]:
