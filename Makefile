@@ -9,8 +9,8 @@ INVENTORY ?= inventories/local
 # What chance starts from in `make test`, so that what is red there is red for a change. The long tests draw a new one.
 SEED := 224162132
 # Integration tests that `make test` runs apart from the others, so that two processes have about as much to do.
-OF_INFERENCE := $(wildcard $(addprefix tests/integration/test_,$(addsuffix .py,api_keys gateway_role inference_role \
-  model_files open_webui_role project_sleepers)))
+OF_INFERENCE := $(patsubst %,tests/integration/test_%.py,api_keys gateway_role inference_role model_files \
+  open_webui_role project_sleepers)
 # These three need far less than the gates.
 # Modules of a local connection inherit the environment: with a cache of its own, the system's Python compiles its whole
 # library anew in every task.
@@ -65,7 +65,7 @@ integration: setup engine ## the modules on the system's Python against a real e
 	MODELYARD_TEST_SEED=$${MODELYARD_TEST_SEED:-$(SEED)} pytest tests/integration -m 'not long' $(INTEGRATION_ARGS)
 
 inference: setup engine ## those of them that are about models behind keys
-	pytest $(OF_INFERENCE) -m 'not long'
+	MODELYARD_TEST_SEED=$${MODELYARD_TEST_SEED:-$(SEED)} pytest $(OF_INFERENCE) -m 'not long'
 
 e2e: setup engine ## a whole site of its own, brought up, used by real clients, broken, removed; and on bare servers
 	pytest tests/e2e tests/hosts -m 'not long' $(E2E_ARGS)

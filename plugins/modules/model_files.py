@@ -190,6 +190,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.modelyard.platform.plugins.module_utils._bug import describe_bug
 from ansible_collections.modelyard.platform.plugins.module_utils._compose.secret_source import SecretSource
 from ansible_collections.modelyard.platform.plugins.module_utils._compose.site import DEFAULT_DIRECTORY, Site
 from ansible_collections.modelyard.platform.plugins.module_utils._errors import PlatformError
@@ -297,10 +298,11 @@ def main() -> None:
         result = run_task(module.params, check_mode=module.check_mode)
     except PlatformError as error:
         module.fail_json(msg=str(error))
-    else:
-        for text in result.pop("warnings"):
-            module.warn(text)
-        module.exit_json(**result)
+    except Exception as error:  # noqa: BLE001 - whatever it is, its text must not be printed: it may hold a secret
+        module.fail_json(msg=f"Cannot have models: {describe_bug(error)}")
+    for text in result.pop("warnings"):
+        module.warn(text)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

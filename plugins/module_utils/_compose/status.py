@@ -173,7 +173,8 @@ def _still_unproven(
 def _find_failed_wakes(status: ProjectStatus, record: SleepRecord) -> Iterable[Problem]:
     for container in status.containers:
         name, cause = container.state.service, record.failed.get(container.state.id)
-        if cause is not None and (name in status.unproven or status.verdicts[name].kind != "failed"):
+        verdict = status.verdicts.get(name)  # none where the project was stopped, or declares the service no more
+        if cause is not None and verdict is not None and (name in status.unproven or verdict.kind != "failed"):
             yield Problem(f"service {name!r}: the gateway could not wake it: {cause}", "apply the project again", name)
 
 

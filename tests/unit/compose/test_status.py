@@ -339,3 +339,10 @@ def test_what_is_known_of_an_unproven_service(record: SleepRecord, unproven: str
     assert status_to_record(status)["services"]["worker"]["unproven"] == unproven
     assert problems(status) == told
     assert ("Not proven yet: worker: no room\n" in render_project(status)) == bool(unproven)
+
+
+def test_a_wake_that_failed_before_the_project_was_stopped_is_no_problem_of_it() -> None:
+    record = SleepRecord(failed={"worker1": "no such device"})
+    status = status_of(progress=Progress(current=3, asked="stopped"), record=record, release=UNPROVEN)
+    assert status.verdicts == {}
+    assert not [text for text, _advice in problems(status) if "could not wake" in text]
