@@ -76,6 +76,21 @@ def test_the_gateway_reads_what_the_role_writes(project: RenderedProject, tmp_pa
     assert len(parse_keys(resolved.encode(), "keys.json")) == 3
 
 
+def test_a_service_that_may_do_without_takes_no_memory_of_a_gpu_that_is_not_there(tmp_path: Path) -> None:
+    lenient = service("chat", vram_mib={"0": 10, "1": 20}, cpu_fallback=True)
+    needs = {"gated": [lenient, service("seg", vram_mib={"0": 5})]}
+    values = {
+        "site_domain": "lab.test",
+        "site_tls": "local_ca",
+        "site_needs": needs,
+        "gateway_gpu_memory_mib": {"0": 100},
+    }
+    declared = parse_services(
+        render(["gateway"], values, tmp_path)["gateway"].files["config/services.json"].encode(), "services.json"
+    )
+    assert {name: dict(one.vram_mib) for name, one in declared.services.items()} == {"chat": {"0": 10}, "seg": {"0": 5}}
+
+
 def test_every_way_to_a_service_asks_first(project: RenderedProject) -> None:
     ways = [content for _head, content in locations(conf(project)) if "$gate_upstream;" in content]
     assert len(ways) == 2 + 3

@@ -116,6 +116,8 @@ def render_gated(service: Service, facts: SiteFacts) -> dict[str, Any]:
     never = {} if service.idle_seconds is None else {"idle_seconds": service.idle_seconds}
     warm_up = {"warm_up": _call(service.warm_up, service)} if service.warm_up else {}
     cors = {"cors": {"origins": list(service.origins)}} if service.origins else {}
+    hold = {} if service.hold_seconds is None else {"hold_seconds": service.hold_seconds}
+    falls_back = {"cpu_fallback": True} if service.cpu_fallback else {}
     on_gpu = variant_of(service, facts)[1]
     return {
         "name": service.name,
@@ -123,7 +125,6 @@ def render_gated(service: Service, facts: SiteFacts) -> dict[str, Any]:
         "address": service.name,
         "port": service.port,
         "vram_mib": dict(service.vram_mib) if on_gpu else {},
-        "hold_seconds": service.hold_seconds,
         "wake_seconds": service.wake_seconds,
         "stop_seconds": service.stop_seconds,
         "ready": _call(service.ready, service) if service.ready else {"path": "/"},
@@ -131,8 +132,10 @@ def render_gated(service: Service, facts: SiteFacts) -> dict[str, Any]:
         "max_body_mib": service.max_body_mib,
         "timeout_seconds": service.timeout_seconds,
         **never,
+        **hold,
         **warm_up,
         **cors,
+        **falls_back,
     }
 
 

@@ -63,7 +63,8 @@ class Service:
     vram_mib: Mapping[str, int]
     cpu_fallback: bool
     idle_seconds: int | None
-    hold_seconds: float
+    #: None where it is as long as the gateway holds any.
+    hold_seconds: float | None
     wake_seconds: float
     stop_seconds: int
     hosts: tuple[str, ...]
@@ -120,7 +121,7 @@ def _read_service(reader: Reader, name: str, engine: Engine, *, domain: str, mem
         vram_mib=_parse_vram(reader, gpus),
         cpu_fallback=reader.truth("cpu_fallback", False),
         idle_seconds=int(idle_minutes * 60) or None,
-        hold_seconds=reader.number("hold_seconds", 120, least=0, most=3600),
+        hold_seconds=reader.number("hold_seconds", 0, least=0, most=3600) if "hold_seconds" in reader.found else None,
         wake_seconds=reader.number("wake_seconds", 600, least=1, most=_DAY_SECONDS),
         stop_seconds=int(reader.number("stop_seconds", 30, least=0, most=3600)),
         hosts=_parse_hosts(reader, name, domain),

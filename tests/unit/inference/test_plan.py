@@ -117,6 +117,7 @@ def test_the_gateway_understands_what_it_is_told() -> None:
     content = zlib.decompress(picture[picture.index(b"IDAT") + 4 : picture.index(b"IEND") - 8])
     assert content == (b"\0" + b"\xff" * 3 * 64) * 64
     assert read["chat"].idle_seconds is None
+    assert "hold_seconds" not in found["gated"][1], "as long as the gateway holds any"
     assert read["chat"].ready.path == "/health"
     assert (read["own"].ready.path, read["own"].warm_up) == ("/up", None)
     assert [entry["hosts"] for entry in found["gated"]] == [["fields.lab.test"], ["chat.lab.test"], ["own.lab.test"]]
