@@ -10,6 +10,7 @@ configuration and in names of secrets, so that only what can stand there is let 
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -31,6 +32,7 @@ _FORMS = {
 }
 _NUMBERS = {"port": (1, 65535), "max_body_mib": (0, 1 << 30), "timeout_seconds": (1, 7 * 86400)}
 _WORD = re.compile(r"[a-z0-9][a-z0-9_]*")
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 _ORIGIN = re.compile(r"\*|https?://[a-z0-9.-]+(?::[0-9]{1,5})?")
 
 
@@ -100,12 +102,44 @@ def _wrong_client(client: Mapping[str, Any], services: Sequence[str]) -> list[st
         for secret in _secrets(client)
         if len(secret) > _MOST_OF_NAME
     ]
+    problems += _wrong_limits(client, doing)
     known = ", ".join(services) or "none"
     return problems + [
         f"{doing}: there is no service {scope!r}; known are {known}, and {ALL_SERVICES!r} is all of them."
         for scope in client.get("scopes") or ()
         if scope != ALL_SERVICES and scope not in services
     ]
+
+
+def _wrong_limits(client: Mapping[str, Any], doing: str) -> list[str]:
+    """Name what the gateway could not read, which would keep it from reading any key."""
+    problems = [
+        f"{doing}: not_after of key {key.get('id')!r} is {str(key['not_after'])!r}; give a time such as "
+        "'2027-01-31T00:00:00Z', in quotes."
+        for key in _keys(client)
+        if key.get("not_after") is not None and not _is_time(key["not_after"])
+    ]
+    rate = client.get("rate") or {}
+    return problems + [
+        f"{doing}: its rate has {name} {rate.get(name)!r}; give a number that is not below {least}."
+        for name, least in (("per_minute", 0.001), ("burst", 1))
+        if rate and not _is_number(rate.get(name), least)
+    ]
+
+
+def _is_time(value: object) -> bool:
+    # YAML makes something else of a time without quotes.
+    if not isinstance(value, str) or len(value) != len("2027-01-31T00:00:00Z"):
+        return False
+    try:
+        datetime.datetime.strptime(value, _TIME)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_number(value: object, least: float) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= least
 
 
 def _keys(client: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import pytest
@@ -113,6 +114,28 @@ WRONG_CLIENTS: dict[str, tuple[list[dict[str, Any]], str]] = {
             f"Cannot give keys to client '{'a' * 50}': the secret 'gateway_key_{'a' * 50}_1' of a key has more than "
             "63 characters; choose shorter names."
         ),
+    ),
+    "a day in the place of a time": (
+        [client(keys=[{"id": "1", "not_after": "2027-01-31"}])],
+        (
+            "Cannot give keys to client 'app': not_after of key '1' is '2027-01-31'; give a time such as "
+            "'2027-01-31T00:00:00Z', in quotes."
+        ),
+    ),
+    "a time that YAML has read": (
+        [client(keys=[{"id": "1", "not_after": datetime.datetime(2027, 1, 31, tzinfo=datetime.timezone.utc)}])],
+        (
+            "Cannot give keys to client 'app': not_after of key '1' is '2027-01-31 00:00:00+00:00'; give a time such "
+            "as '2027-01-31T00:00:00Z', in quotes."
+        ),
+    ),
+    "a rate of text": (
+        [client(rate={"per_minute": "600", "burst": 5})],
+        "Cannot give keys to client 'app': its rate has per_minute '600'; give a number that is not below 0.001.",
+    ),
+    "a rate without a burst": (
+        [client(rate={"per_minute": 600})],
+        "Cannot give keys to client 'app': its rate has burst None; give a number that is not below 1.",
     ),
     "a service that is not there": (
         [client(scopes=["chta"])],
