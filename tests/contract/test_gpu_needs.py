@@ -10,27 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from support.answers import answers_of
-from support.modules import ROOT
+from support.evaluated import evaluate, read
 
 WANT = {"service": "chat", "gpus": ["0"], "vram_mib": {"0": 24000}, "fallback": False}
 OTHER = {"service": "masks", "gpus": ["1"]}
-
-
-def evaluate(expressions: dict[str, Any], variables: dict[str, Any], folder: Path) -> dict[str, Any]:
-    tasks = [{"name": name, "ansible.builtin.debug": {"var": name}} for name in expressions]
-    play = {
-        "name": "Read", "hosts": "localhost", "gather_facts": False, "vars": {**expressions, **variables},
-        "tasks": tasks,
-    }  # fmt: skip
-    answers = answers_of(play, folder, "-i", "localhost,elsewhere,", "-c", "local")
-    return {name: answer[name] for name, (_task, answer) in zip(expressions, answers, strict=True)}
-
-
-def read(path: str, *names: str) -> dict[str, Any]:
-    found = yaml.safe_load((ROOT / "roles" / path).read_text(encoding="utf-8"))
-    return {name: found[name] for name in names}
 
 
 def test_a_host_is_asked_for_what_its_own_services_want(tmp_path: Path) -> None:

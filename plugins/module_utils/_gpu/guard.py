@@ -121,6 +121,10 @@ class Guard:
             return f"could not restart {name}, which has lost its GPU: {error}"
 
     def _restart_now(self, container: Container) -> str:
+        # Others were asked since; whoever was stopped meanwhile, such as by the gateway, has to stay so.
+        inspected = self.engine.get(f"/containers/{container.id}/json")
+        if not inspected["State"]["Running"] or _parse(inspected).started_at != container.started_at:
+            return f"left {container.name} alone, which had lost its GPU: it was stopped or started anew meanwhile"
         path = f"/containers/{container.id}/restart"
         self.engine.request("POST", path, timeout_seconds=_RESTART_SECONDS)
         return f"restarted {container.name}, which had lost its GPU ({_LOST_TEXT})"

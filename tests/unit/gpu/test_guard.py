@@ -33,7 +33,7 @@ def container(name: str, *, hours: float = 5, settings: Mapping[str, Any] | None
     started = (NOW - timedelta(hours=hours)).isoformat().replace("+00:00", ".123456789Z")
     labels = {"com.docker.compose.project": "lab-inference"}
     return {
-        "Id": name, "Name": f"/{name}", "Config": {"Labels": labels}, "State": {"StartedAt": started},
+        "Id": name, "Name": f"/{name}", "Config": {"Labels": labels}, "State": {"StartedAt": started, "Running": True},
         "HostConfig": dict(BY_DRIVER if settings is None else settings),
     }  # fmt: skip
 
@@ -87,6 +87,22 @@ def test_only_who_has_lost_its_gpu_is_restarted(tmp_path: Path) -> None:
     engine, said = look(tmp_path, {"a": WELL, "b": LOST, "c": WELL}, container("a"), container("b"), container("c"))
     assert engine.restarted == ["b"]
     assert said == ["restarted b, which had lost its GPU (Failed to initialize NVML: Unknown Error)"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"Running": False}, {"StartedAt": "2026-11-22T11:59:00.5Z"}], ids=["stopped", "started anew"]
+)
+def test_who_was_stopped_while_others_were_asked_stays_so(tmp_path: Path, change: dict[str, Any]) -> None:
+    found = container("a")
+
+    def ask(_name: str, _argv: Sequence[str]) -> tuple[int, str]:
+        found["State"] = {**found["State"], **change}
+        return LOST
+
+    fake = FakeEngine({"a": found})
+    said = Guard(fake, str(tmp_path), ask, lambda: True, lambda: NOW).look()  # type: ignore[arg-type]
+    assert fake.restarted == []
+    assert said == ["left a alone, which had lost its GPU: it was stopped or started anew meanwhile"]
 
 
 def test_only_running_containers_of_the_site_are_asked_for(tmp_path: Path) -> None:

@@ -1,0 +1,32 @@
+# Copyright: modelyard.platform contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""In which order a site's roles are applied, and taken back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.evaluated import evaluate, read
+
+ORDER = ["site", "docker", "traefik", "postgres", "gateway", "inference", "homepage", "firewall"]
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ("present", ["firewall", "traefik", "postgres", "gateway", "inference", "homepage", "firewall"]),
+        # The gateway would start a model again for whoever asks.
+        ("stopped", ["gateway", "homepage", "inference", "postgres", "traefik", "firewall"]),
+        ("absent", ["gateway", "homepage", "inference", "postgres", "traefik", "firewall"]),
+    ],
+)
+def test_who_starts_containers_of_others_is_stopped_before_them(
+    state: str, expected: list[str], tmp_path: Path
+) -> None:
+    names = ("__site_steps", "__site_loop", "__site_guards", "__site_wakers")
+    expressions = read("site/vars/main.yml", *names)
+    variables = {"site_state": state, "site_order": ORDER}
+    assert evaluate(expressions, variables, tmp_path)["__site_steps"] == expected
