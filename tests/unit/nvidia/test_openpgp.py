@@ -77,8 +77,26 @@ def test_every_primary_key_of_a_file_counts() -> None:
         (old_packet(6, b"\x06" + KEY[1:]), "it holds an OpenPGP key of an unknown version"),
         (old_packet(6, KEY)[:-1], "it is cut off"),
         (armor(b"<html>"), "it is no OpenPGP key"),
+        (
+            armor(old_packet(6, KEY))
+            + armor(old_packet(6, OTHER)).replace(b"BLOCK-----\nVersion", b"BLOCK----- \nVersion"),
+            "it holds something beside its keys",
+        ),
+        (
+            armor(old_packet(6, KEY), checksum="\n-----BEGIN PGP PUBLIC KEY BLOCK----- \n\nAAAA"),
+            "it is no armored OpenPGP key",
+        ),
     ],
-    ids=["nothing", "a page", "no key", "another version", "cut off", "armored nonsense"],
+    ids=[
+        "nothing",
+        "a page",
+        "no key",
+        "another version",
+        "cut off",
+        "armored nonsense",
+        "another key behind",
+        "another key within",
+    ],
 )
 def test_what_is_no_key_is_refused(content: bytes, said: str) -> None:
     with pytest.raises(ValueError, match=said):
