@@ -91,9 +91,16 @@ class _Declared:
     path: str
     where: str
 
+    def is_same_as(self, other: _Declared) -> bool:
+        """Whether it is the same key in another file, whatever each says of it."""
+        names = (self.key.client, self.key.id)
+        return self.path != other.path and names == (other.key.client, other.key.id)
+
 
 def parse_keys(content: bytes, path: str, others: Iterable[tuple[bytes, str]] = ()) -> Keyring:
     """Return the keys that a file declares, and those of ``others``, pairs of content and path.
+
+    One that is in two files under the same client and id counts as the first file has it.
 
     :raises GatewayError: one is not of that form, or one key is there twice; no digest is quoted.
     """
@@ -104,6 +111,8 @@ def parse_keys(content: bytes, path: str, others: Iterable[tuple[bytes, str]] = 
         for declared in _parse_file(*one, rates):
             key = declared.key
             same = found.setdefault(declared.digest, declared)
+            if same.is_same_as(declared):
+                continue  # one that was issued and is declared by now counts as it is declared
             if same is declared:
                 same = named.setdefault((key.client, key.id), declared)
             if same is not declared:

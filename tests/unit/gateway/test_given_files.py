@@ -154,6 +154,14 @@ def test_keys_of_several_files_with_notes_for_people() -> None:
     assert ring.clients == {"app", "ui"}
 
 
+def test_a_key_that_was_issued_and_is_declared_by_now_counts_as_declared() -> None:
+    ring = parse_several(
+        {"app": {"keys": [key("a", "one" * 9, "chat")]}}, {"app": {"keys": [key("a", "one" * 9, "chat", "segment")]}}
+    )
+    assert ring.find(b"one" * 9) == Key("app", "a", frozenset({"chat"}), None, None)
+    assert len(ring) == 1
+
+
 @pytest.mark.parametrize(
     ("other", "words"),
     [
