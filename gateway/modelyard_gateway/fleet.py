@@ -180,7 +180,9 @@ class Fleet:
         seen = await asyncio.gather(*(self._observe_one(state) for state in self.states.values()))
         if None not in seen:
             try:
-                self._record.keep(container.id for container in seen if container)
+                # And of those that were made anew during a slow look.
+                kept = {container.id for container in seen if container}
+                self._record.keep(kept | {state.seen_id for state in self.states.values()})
             except GatewayError as error:
                 LOG.warning("%s", error)
 

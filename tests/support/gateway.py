@@ -143,6 +143,8 @@ class FakeEngine:
     refuses: set[str] = field(default_factory=set)
     stopping: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     stop_seconds: float = 0.5
+    #: Container to how long the engine takes to answer for it.
+    slow: dict[str, float] = field(default_factory=dict)
     watch: Callable[[str, str], None] = lambda _name, _doing: None
 
     async def inspect(self, name: str) -> Container:
@@ -186,7 +188,7 @@ class FakeEngine:
             found.end(143 if self.stop_seconds <= seconds else 137)
 
     async def _find(self, name: str) -> FakeContainer:
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(self.slow.get(name, 0.001))
         if self.is_down:
             raise UnreachableError(f"Cannot reach container {name!r}: the engine's proxy is down; see that it runs.")
         if name not in self.containers:

@@ -53,6 +53,21 @@ def test_a_proof_wakes_warms_up_and_puts_back_to_sleep(is_new: bool, tmp_path: P
     run(ask())
 
 
+def test_what_a_proof_has_written_outlives_a_slow_look_at_the_others(tmp_path: Path) -> None:
+    async def ask() -> None:
+        async with two_of(tmp_path).running() as site:
+            site.engine.slow["c-b"] = 20.0
+            looking = asyncio.create_task(site.fleet.observe())
+            await asyncio.sleep(1)
+            site.replace("a")
+            assert await site.command("prove", "a") == ("proven", "")
+            assert not looking.done()
+            await looking
+            assert said(site)["containers"].get(site.container("a").id) == 143
+
+    run(ask())
+
+
 def test_a_proof_of_one_that_is_awake_leaves_it_awake(tmp_path: Path) -> None:
     async def ask() -> None:
         async with site_of(tmp_path).running() as site:
