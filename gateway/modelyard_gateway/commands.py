@@ -59,8 +59,17 @@ class Commands:
         async with self._locks.setdefault(name, asyncio.Lock()):
             return await self._prove(state)
 
+    def _longest_wake_seconds(self, state: ServiceState) -> float:
+        """Return how long a proof may take: a wake that requests of clients want waits for room without end."""
+        warm_up = state.config.warm_up.timeout_seconds if state.config.warm_up else 0.0
+        return self._fleet.timing.proof_room_seconds + state.config.wake_seconds + warm_up
+
+    def _no_room(self) -> Report:
+        return Report("no_room", f"its GPUs had no room for it within {self._fleet.timing.proof_room_seconds:g} s")
+
     async def _prove(self, state: ServiceState) -> Report:
         woken_by_request = False
+        until = _now() + self._longest_wake_seconds(state)
         while True:
             if refusal := self._refusal(state):
                 return refusal
@@ -74,7 +83,9 @@ class Commands:
             if state.transition is None:
                 break
             woken_by_request = state.phase == "waking"
-            await asyncio.wait({state.transition})
+            if _now() >= until:
+                return self._no_room()
+            await asyncio.wait({state.transition}, timeout=until - _now())
         if state.phase == "awake":
             return Report("proven")
         if state.phase == "failed" and woken_by_request and state.retry_at:
@@ -85,7 +96,7 @@ class Commands:
         began = _now()
         state.proof_until = began + self._fleet.timing.proof_room_seconds
         try:
-            await asyncio.wait({self._fleet.wake(state)})
+            await asyncio.wait({self._fleet.wake(state)}, timeout=self._longest_wake_seconds(state))
         finally:
             state.proof_until = None
         if state.woke_at >= began:
@@ -97,7 +108,7 @@ class Commands:
             return _report("failed", state.cause)
         if state.phase == "unknown":
             return Report("unreachable", "the engine did not answer; see the gateway's log")
-        return Report("no_room", f"its GPUs had no room for it within {self._fleet.timing.proof_room_seconds:g} s")
+        return self._no_room()
 
     async def _put_back(self, state: ServiceState, *, was_running: bool) -> None:
         is_wanted = state.grants or state.waiting or was_running or state.adopted

@@ -53,6 +53,26 @@ def test_a_proof_wakes_warms_up_and_puts_back_to_sleep(is_new: bool, tmp_path: P
     run(ask())
 
 
+def test_a_proof_ends_though_requests_go_on_waiting_for_room(tmp_path: Path) -> None:
+    async def ask() -> None:
+        async with two_of(tmp_path).running() as site:
+            await site.ask("b")
+            site.container("b").connections = 1
+
+            async def insist() -> None:
+                while True:
+                    await site.ask("a")
+
+            asking = asyncio.create_task(insist())
+            began = now()
+            assert (await site.command("prove", "a"))[0] == "no_room"
+            assert now() - began < 700
+            asking.cancel()
+            site.container("b").connections = 0
+
+    run(ask())
+
+
 def test_what_a_proof_has_written_outlives_a_slow_look_at_the_others(tmp_path: Path) -> None:
     async def ask() -> None:
         async with two_of(tmp_path).running() as site:
