@@ -25,7 +25,7 @@ DECIDED = {
     "vault_site_secrets": [],
 }  # fmt: skip
 #: Names of groups and of hosts that Ansible itself adds.
-GROUPS = {"edge", "data", "tracking", "clients", "dashboard", "firewall", "remote"}
+GROUPS = {"edge", "data", "tracking", "clients", "dashboard", "firewall", "remote", "gpu", "inference", "chat"}
 
 
 @dataclass(frozen=True)
