@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import json
 import random
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -369,6 +371,31 @@ def test_no_malformed_key_gets_in_and_none_does_harm(gate: GateSite, seed: int) 
 
 def test_nothing_is_cut_and_nothing_stays_counted(gate: GateSite, seed: int) -> None:
     load_with_restarts(gate, seed, number=80, seconds=8)
+
+
+def test_no_quick_post_is_lost_to_a_gate_that_leaves(gate: GateSite) -> None:
+    """Such a one comes on a connection that was idle, which nginx would close under it."""
+    assert gate.ask("chat").status == 200
+    with contextlib.closing(http.client.HTTPConnection(gate.gate_address(), 8080)) as connection:
+        connection.request("POST", "/echo", b"x", {"Host": host_of("chat"), "X-API-Key": gate.key("app")})
+        assert connection.getresponse().headers.get_all("Connection") == ["keep-alive"]
+    done = threading.Event()
+
+    def send(number: int) -> list[int]:
+        found = []
+        while not done.is_set():
+            found.append(gate.ask("chat", "/echo", method="POST", body=b"x" * number).status)
+        return found
+
+    with ThreadPoolExecutor(6) as pool:
+        sent = [pool.submit(send, number) for number in range(6)]
+        for _again in range(3):
+            assert gate.part("gate").exec_run(["gate", "reload"]).exit_code == 0
+        gate.part("gate").restart(timeout=60)
+        done.set()
+        found = Counter(status for one in sent for status in one.result())
+    assert found.keys() == {200}, found
+    assert found.total() > 50
 
 
 @pytest.mark.long
