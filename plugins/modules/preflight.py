@@ -212,12 +212,16 @@ gpus:
   description:
     - What services go by, where O(gpus) asks for some - whether there is a card (C(present)), how they ask (C(request),
       V(cdi) or V(nvidia)), and C(gpus), each with C(index), C(uuid), C(model) and C(memory_mib).
+    - C(names) has the devices of each name of a GPU, which are cards by their index or MIG instances, and C(memory_mib)
+      the memory of each device.
   returned: when the host could be looked at
   type: dict
   sample:
     present: true
     request: cdi
     gpus: [{index: 0, uuid: GPU-6b1d3f7e-52a0-4c1b-9d8e-0f3a5c7b9d21, model: Tesla T4, memory_mib: 15360}]
+    names: {all: ["0"], "0": ["0"], GPU-6b1d3f7e-52a0-4c1b-9d8e-0f3a5c7b9d21: ["0"]}
+    memory_mib: {"0": 15360}
 programs:
   description: Mode, owner and digest of the files of O(programs), in the words of M(modelyard.platform.host_command).
   returned: when the host could be looked at
