@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._compose.site import Site
-from .._files import telling
-from .._lock import hold_lock
 from .environment import Environment, parse_environment
 from .folder import Folder
 from .model import ModelVersion, ServedModel
@@ -127,10 +125,7 @@ class Task:
         )
 
     def _apply(self, wanted: dict[str, ModelVersion]) -> None:
-        with telling("fetch registered models"):
-            self.site.prepare_lock()
-        lock = self.site.lock_path(".mlflow-models")
-        with hold_lock(lock, purpose="fetch registered models", wait_seconds=self.wait_seconds):
+        with self.site.hold(".mlflow-models", purpose="fetch registered models", wait_seconds=self.wait_seconds):
             self.folder.prepare()
             for version in wanted.values():
                 if not self.folder.has(version):
