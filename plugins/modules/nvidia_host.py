@@ -209,6 +209,7 @@ from ansible_collections.modelyard.platform.plugins.module_utils._errors import 
 from ansible_collections.modelyard.platform.plugins.module_utils._gpu.answer import to_brief
 from ansible_collections.modelyard.platform.plugins.module_utils._gpu.host import Host
 from ansible_collections.modelyard.platform.plugins.module_utils._gpu.judge import judge
+from ansible_collections.modelyard.platform.plugins.module_utils._gpu.options import WANT_SPEC
 from ansible_collections.modelyard.platform.plugins.module_utils._gpu.wants import find_unmet, parse_wants
 from ansible_collections.modelyard.platform.plugins.module_utils._nvidia.observe import observe
 from ansible_collections.modelyard.platform.plugins.module_utils._nvidia.plan import (
@@ -224,13 +225,6 @@ from ansible_collections.modelyard.platform.plugins.module_utils._nvidia.wanted 
     Wanted,
 )
 from ansible_collections.modelyard.platform.plugins.module_utils._run import run_program
-
-WANT_SPEC = {
-    "service": {"type": "str", "required": True},
-    "gpus": {"type": "list", "elements": "str", "default": []},
-    "vram_mib": {"type": "dict", "default": {}},
-    "fallback": {"type": "bool", "default": False},
-}
 
 SPEC: dict[str, Any] = {
     "driver": {"type": "str", "choices": ["present", "skip"], "default": "present"},

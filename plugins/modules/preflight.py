@@ -237,6 +237,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelyard.platform.plugins.module_utils._bug import describe_bug
 from ansible_collections.modelyard.platform.plugins.module_utils._errors import PlatformError
+from ansible_collections.modelyard.platform.plugins.module_utils._gpu.options import WANT_SPEC
 
 #: Below it what looks at the host cannot even be read.
 PYTHON_FLOOR = (3, 10)
@@ -259,19 +260,12 @@ EDGE_SPEC = {
     "is_rehearsed": {"type": "bool", "default": False},
 }
 
-GPU_SPEC = {
-    "service": {"type": "str", "required": True},
-    "gpus": {"type": "list", "elements": "str", "default": []},
-    "vram_mib": {"type": "dict", "default": {}},
-    "fallback": {"type": "bool", "default": False},
-}
-
 SPEC = {
     "problems": {"type": "list", "elements": "str", "default": []},
     "ports": {"type": "list", "elements": "dict", "options": PORT_SPEC, "default": []},
     "addresses": {"type": "list", "elements": "str", "default": []},
     "programs": {"type": "list", "elements": "path", "default": []},
-    "gpus": {"type": "list", "elements": "dict", "options": GPU_SPEC, "default": []},
+    "gpus": {"type": "list", "elements": "dict", "options": WANT_SPEC, "default": []},
     "installs_gpu_driver": {"type": "bool", "default": False},
     "disk_mib": {"type": "dict", "default": {}},
     "directory": {"type": "path"},
