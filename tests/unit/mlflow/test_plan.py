@@ -65,6 +65,7 @@ def test_a_name_is_read_and_written_the_same(text: str, found: ModelUri) -> None
         "models:/roofs",
         "models:/roofs/Production",
         "models:/roofs/0",
+        "models:/roofs/1\u0663",
         "models:/roofs@",
         "models:/m@a/1",
         "runs:/1/model",
@@ -97,6 +98,16 @@ def test_an_answer_without_a_version_is_refused(answer: dict[str, object]) -> No
         PlatformError, match=r"^Cannot look up models:/roofs@champion: the registry answers without a version"
     ):
         parse_version(answer, CHAMPION)
+
+
+@pytest.mark.parametrize("number", ["", "0", "../../etc", "1/2", "\u0663", "1\n", "9" * 19])
+def test_a_version_that_is_no_number_names_no_folder(number: str) -> None:
+    with pytest.raises(PlatformError) as refused:
+        parse_version({"model_version": {"name": "roofs", "version": number}}, CHAMPION)
+    assert str(refused.value) == (
+        f"Cannot look up models:/roofs@champion: the registry answers with version {number!r}, which is no number; is "
+        "it MLflow 3?"
+    )
 
 
 def test_a_version_has_one_folder_and_every_other_one_another() -> None:
