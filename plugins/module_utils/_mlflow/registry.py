@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ _API = "/api/2.0/mlflow"
 _FILES = "/api/2.0/mlflow-artifacts/artifacts"
 #: A model has a few folders; a listing that goes on and on is no model's.
 _MOST_FILES = 10_000
+#: As packages have it.
+_VERSION = re.compile(r"[0-9][A-Za-z0-9.+]{0,40}")
 
 
 class Asking(Protocol):
@@ -65,6 +68,17 @@ class Registry:
                 "alias."
             ) from None
         return parse_version(answer, uri)
+
+    def server_version(self) -> str:
+        """Return the version of MLflow itself.
+
+        :raises PlatformError: it does not tell.
+        """
+        with self.mlflow.open("/version") as answer:
+            said = answer.read(64).decode(errors="replace").strip()
+        if not _VERSION.fullmatch(said):
+            raise PlatformError(f"Cannot ask MLflow for its version: it answers {said!r:.60}; correct the url.")
+        return str(said)
 
     def folder_of(self, version: ModelVersion) -> str:
         """Return where MLflow has the files of a version, as it serves them itself.

@@ -120,6 +120,7 @@ class Task:
             python_env=texts["python_env.yaml"],
             requirements=texts["requirements.txt"],
             model=texts["MLmodel"],
+            server_version=self.registry.server_version,
             python=model.python,
             subject=f"version {version.number} of model {version.name!r} as {model.service!r}",
         )

@@ -65,6 +65,21 @@ def test_a_version_comes_whole_and_says_what_it_runs_in(mlflow: FakeMlflow, tmp_
     assert set(mlflow.hosts) == {f"mlflow.lab.test:{mlflow.port}"}, "the name is asked for, wherever it is connected to"
 
 
+def test_where_nothing_says_which_mlflow_serves_a_model_it_is_that_of_the_registry(
+    mlflow: FakeMlflow, tmp_path: Path
+) -> None:
+    mlflow.register("old", "1", {**FILES, "MLmodel": b"flavors: {}\n", "requirements.txt": b"numpy==2.4.6\n"})
+    mlflow.version = b"3.18.0\n"
+    image = run(mlflow, tmp_path, "models:/old/1")["models"]["s0"]["image"]
+    assert image["files"]["requirements.txt"] == "mlflow==3.18.0\nnumpy==2.4.6\n"
+    mlflow.version = b"<html>--index-url</html>"
+    with pytest.raises(PlatformError) as refused:
+        run(mlflow, tmp_path, "models:/old/1")
+    assert str(refused.value) == (
+        "Cannot ask MLflow for its version: it answers '<html>--index-url</html>'; correct the url."
+    )
+
+
 def test_a_second_run_asks_one_question_and_changes_nothing(mlflow: FakeMlflow, tmp_path: Path) -> None:
     first = run(mlflow, tmp_path)
     mlflow.asked.clear()
