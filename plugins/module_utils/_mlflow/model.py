@@ -50,7 +50,7 @@ class ModelVersion:
 
 
 @dataclass(frozen=True)
-class ServedModel:
+class RegisteredModel:
     """A model that a service is to have; ``python``: what it runs on, where that is not what it says itself."""
 
     service: str

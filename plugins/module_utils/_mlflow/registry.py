@@ -38,7 +38,7 @@ class Asking(Protocol):
 
 
 @dataclass(frozen=True)
-class ModelFile:
+class VersionFile:
     """A file of a version, by its path below the model's folder."""
 
     path: str
@@ -95,7 +95,7 @@ class Registry:
             )
         return parts.path.strip("/")
 
-    def files(self, folder: str) -> list[ModelFile]:
+    def files(self, folder: str) -> list[VersionFile]:
         """Return the files below a folder, in order of their paths.
 
         :raises PlatformError: there are none, or a name leads out of the folder.
@@ -105,7 +105,7 @@ class Registry:
             raise PlatformError(f"Cannot fetch {folder}: MLflow has no files there; log the model anew.")
         return found
 
-    def _walk(self, folder: str, below: str) -> Iterator[ModelFile]:
+    def _walk(self, folder: str, below: str) -> Iterator[VersionFile]:
         waiting, seen = [below], 0
         while waiting:
             inner = waiting.pop()
@@ -121,7 +121,7 @@ class Registry:
                 if entry.get("is_dir"):
                     waiting.append(path)
                 else:
-                    yield ModelFile(path, int(entry.get("file_size", 0)))
+                    yield VersionFile(path, int(entry.get("file_size", 0)))
 
     def content(self, folder: str, path: str) -> AbstractContextManager[IO[bytes]]:
         """Return the content of a file, to be read within ``with``."""

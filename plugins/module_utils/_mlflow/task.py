@@ -12,8 +12,8 @@ from typing import Any
 
 from .._compose.site import Site
 from .environment import Environment, parse_environment
-from .folder import Folder
-from .model import ModelVersion, ServedModel
+from .folder import VersionsFolder
+from .model import ModelVersion, RegisteredModel
 from .registry import Registry
 
 
@@ -30,7 +30,7 @@ class Step:
 
 
 def make_plan(
-    models: Sequence[ServedModel],
+    models: Sequence[RegisteredModel],
     wanted: dict[str, ModelVersion],
     served: dict[str, ModelVersion],
     missing: frozenset[str],
@@ -66,13 +66,13 @@ class Task:
     """Models of the registry, as services of a host are to have them."""
 
     site: Site
-    models: Sequence[ServedModel]
+    models: Sequence[RegisteredModel]
     registry: Registry
     wait_seconds: float
 
     @property
-    def folder(self) -> Folder:
-        return Folder(f"{self.site.directory}/models/mlflow")
+    def folder(self) -> VersionsFolder:
+        return VersionsFolder(f"{self.site.directory}/models/mlflow")
 
     def carry_out(self, *, check_mode: bool) -> dict[str, Any]:
         """Return the module's result; check mode looks at small files of a new version, and keeps none.
@@ -105,7 +105,7 @@ class Task:
         missing = frozenset(version.key for version in wanted.values() if not self.folder.has(version))
         return make_plan(self.models, wanted, served, missing)
 
-    def _environment(self, model: ServedModel, version: ModelVersion) -> Environment:
+    def _environment(self, model: RegisteredModel, version: ModelVersion) -> Environment:
         texts = {}
         if self.folder.has(version):
             texts = {

@@ -23,7 +23,7 @@ from .._gpu.judge_driver import GIVEN_AWAY, is_mismatched
 from .._gpu.requests import CDI_ENGINE, CDI_FLOOR
 from .._step import HostPlan, HostStep
 from .units import SPEC_PATH
-from .wanted import GUARD_FILES, TOOLKIT, DriverPackages, Machine, Wanted, driver_packages, is_of_driver, unit_paths
+from .wanted import GUARD_FILES, TOOLKIT, DriverPackages, System, Wanted, driver_packages, is_of_driver, unit_paths
 
 Action = Literal["driver", "toolkit", "hold", "settings", "cdi", "guard", "remove", "restart", "reload"]
 Step = HostStep[Action]
@@ -37,7 +37,7 @@ class Observed:
     """A host as it was found."""
 
     facts: Facts
-    machine: Machine
+    machine: System
     #: Installed package of a driver, or of what is held with one, to whether apt may not change it.
     packages: Mapping[str, bool] = field(default_factory=dict)
     #: None where no engine answers.

@@ -11,7 +11,7 @@ from ansible_collections.modelyard.platform.plugins.module_utils._errors import 
 from ansible_collections.modelyard.platform.plugins.module_utils._mlflow.model import (
     ModelUri,
     ModelVersion,
-    ServedModel,
+    RegisteredModel,
     parse_model_uri,
     parse_version,
 )
@@ -40,7 +40,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_done_and_why(case: str) -> None:
     served, missing, reason = CASES[case]
-    steps = make_plan([ServedModel("roofs", CHAMPION)], {"roofs": FOUR}, served, frozenset(missing))
+    steps = make_plan([RegisteredModel("roofs", CHAMPION)], {"roofs": FOUR}, served, frozenset(missing))
     assert [(step.service, step.version.number, step.reason) for step in steps] == (
         [("roofs", "4", reason)] if reason else []
     )

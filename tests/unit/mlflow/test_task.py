@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.modelyard.platform.plugins.module_utils._compose.site import Site
 from ansible_collections.modelyard.platform.plugins.module_utils._errors import PlatformError
 from ansible_collections.modelyard.platform.plugins.module_utils._mlflow.connection import Connection
-from ansible_collections.modelyard.platform.plugins.module_utils._mlflow.model import ServedModel, parse_model_uri
+from ansible_collections.modelyard.platform.plugins.module_utils._mlflow.model import RegisteredModel, parse_model_uri
 from ansible_collections.modelyard.platform.plugins.module_utils._mlflow.registry import Registry
 from ansible_collections.modelyard.platform.plugins.module_utils._mlflow.task import Task
 from support.fake_mlflow import FakeMlflow
@@ -40,7 +40,7 @@ def mlflow() -> Iterator[FakeMlflow]:
 def task(mlflow: FakeMlflow, folder: Path, *uris: str, **connection: Any) -> Task:
     values = {"username": mlflow.username, "password": mlflow.password, "address": "127.0.0.1", **connection}
     asked = Connection(f"http://mlflow.lab.test:{mlflow.port}", timeout_seconds=5, **values)
-    models = [ServedModel(f"s{number}", parse_model_uri(uri, "s")) for number, uri in enumerate(uris)]
+    models = [RegisteredModel(f"s{number}", parse_model_uri(uri, "s")) for number, uri in enumerate(uris)]
     return Task(Site(str(folder)), models, Registry(asked), wait_seconds=1)
 
 
