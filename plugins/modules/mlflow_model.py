@@ -141,7 +141,7 @@ from ansible_collections.modelyard.platform.plugins.module_utils._compose.secret
 from ansible_collections.modelyard.platform.plugins.module_utils._compose.site import DEFAULT_DIRECTORY, Site
 from ansible_collections.modelyard.platform.plugins.module_utils._errors import PlatformError
 from ansible_collections.modelyard.platform.plugins.module_utils._mlflow.connection import Connection
-from ansible_collections.modelyard.platform.plugins.module_utils._mlflow.model import ServedModel, parse_model_uri
+from ansible_collections.modelyard.platform.plugins.module_utils._mlflow.model import RegisteredModel, parse_model_uri
 from ansible_collections.modelyard.platform.plugins.module_utils._mlflow.registry import Registry
 from ansible_collections.modelyard.platform.plugins.module_utils._mlflow.task import Task
 from ansible_collections.modelyard.platform.plugins.module_utils._secrets.references import resolve
@@ -171,7 +171,7 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def parse_models(given: list[dict[str, Any]]) -> list[ServedModel]:
+def parse_models(given: list[dict[str, Any]]) -> list[RegisteredModel]:
     """Return the models of the services.
 
     :raises PlatformError: a service has two, or a name is none of the registry.
@@ -181,12 +181,12 @@ def parse_models(given: list[dict[str, Any]]) -> list[ServedModel]:
         if services.count(service) > 1:
             raise PlatformError(f"Cannot serve two models as {service!r}: each service has one; rename one of them.")
     return [
-        ServedModel(entry["service"], parse_model_uri(entry["uri"], entry["service"]), entry["python"])
+        RegisteredModel(entry["service"], parse_model_uri(entry["uri"], entry["service"]), entry["python"])
         for entry in given
     ]
 
 
-def unknown(models: list[ServedModel]) -> dict[str, Any]:
+def unknown(models: list[RegisteredModel]) -> dict[str, Any]:
     """Return the result of check mode where the site has no registry yet that could be asked."""
     after = "".join(f"{model.service}: {model.uri}\n" for model in models)
     return {"changed": True, "plan": [], "models": {}, "diff": {"before": "", "after": after}}

@@ -185,13 +185,16 @@ ansible_facts:
   contains:
     modelyard_gpu:
       description: >-
-        C(present), whether there is a card; C(request), how services ask (V(cdi) or V(nvidia)); and C(gpus), each with
-        C(index), C(uuid), C(model) and C(memory_mib).
+        C(present), whether there is a card; C(request), how services ask (V(cdi) or V(nvidia)); C(gpus), each with
+        C(index), C(uuid), C(model) and C(memory_mib); C(names), each name of a GPU to its devices, which are cards by
+        their index or MIG instances; and C(memory_mib), the memory of each device.
       type: dict
       sample:
         present: true
         request: cdi
         gpus: [{index: 0, uuid: GPU-6b1d3f7e-52a0-4c1b-9d8e-0f3a5c7b9d21, model: Tesla T4, memory_mib: 15360}]
+        names: {all: ["0"], "0": ["0"], GPU-6b1d3f7e-52a0-4c1b-9d8e-0f3a5c7b9d21: ["0"]}
+        memory_mib: {"0": 15360}
 """
 
 import os
@@ -206,6 +209,7 @@ from ansible_collections.modelyard.platform.plugins.module_utils._errors import 
 from ansible_collections.modelyard.platform.plugins.module_utils._gpu.answer import to_brief
 from ansible_collections.modelyard.platform.plugins.module_utils._gpu.host import Host
 from ansible_collections.modelyard.platform.plugins.module_utils._gpu.judge import judge
+from ansible_collections.modelyard.platform.plugins.module_utils._gpu.options import WANT_SPEC
 from ansible_collections.modelyard.platform.plugins.module_utils._gpu.wants import find_unmet, parse_wants
 from ansible_collections.modelyard.platform.plugins.module_utils._nvidia.observe import observe
 from ansible_collections.modelyard.platform.plugins.module_utils._nvidia.plan import (
@@ -221,13 +225,6 @@ from ansible_collections.modelyard.platform.plugins.module_utils._nvidia.wanted 
     Wanted,
 )
 from ansible_collections.modelyard.platform.plugins.module_utils._run import run_program
-
-WANT_SPEC = {
-    "service": {"type": "str", "required": True},
-    "gpus": {"type": "list", "elements": "str", "default": []},
-    "vram_mib": {"type": "dict", "default": {}},
-    "fallback": {"type": "bool", "default": False},
-}
 
 SPEC: dict[str, Any] = {
     "driver": {"type": "str", "choices": ["present", "skip"], "default": "present"},

@@ -212,12 +212,16 @@ gpus:
   description:
     - What services go by, where O(gpus) asks for some - whether there is a card (C(present)), how they ask (C(request),
       V(cdi) or V(nvidia)), and C(gpus), each with C(index), C(uuid), C(model) and C(memory_mib).
+    - C(names) has the devices of each name of a GPU, which are cards by their index or MIG instances, and C(memory_mib)
+      the memory of each device.
   returned: when the host could be looked at
   type: dict
   sample:
     present: true
     request: cdi
     gpus: [{index: 0, uuid: GPU-6b1d3f7e-52a0-4c1b-9d8e-0f3a5c7b9d21, model: Tesla T4, memory_mib: 15360}]
+    names: {all: ["0"], "0": ["0"], GPU-6b1d3f7e-52a0-4c1b-9d8e-0f3a5c7b9d21: ["0"]}
+    memory_mib: {"0": 15360}
 programs:
   description: Mode, owner and digest of the files of O(programs), in the words of M(modelyard.platform.host_command).
   returned: when the host could be looked at
@@ -233,6 +237,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelyard.platform.plugins.module_utils._bug import describe_bug
 from ansible_collections.modelyard.platform.plugins.module_utils._errors import PlatformError
+from ansible_collections.modelyard.platform.plugins.module_utils._gpu.options import WANT_SPEC
 
 #: Below it what looks at the host cannot even be read.
 PYTHON_FLOOR = (3, 10)
@@ -255,19 +260,12 @@ EDGE_SPEC = {
     "is_rehearsed": {"type": "bool", "default": False},
 }
 
-GPU_SPEC = {
-    "service": {"type": "str", "required": True},
-    "gpus": {"type": "list", "elements": "str", "default": []},
-    "vram_mib": {"type": "dict", "default": {}},
-    "fallback": {"type": "bool", "default": False},
-}
-
 SPEC = {
     "problems": {"type": "list", "elements": "str", "default": []},
     "ports": {"type": "list", "elements": "dict", "options": PORT_SPEC, "default": []},
     "addresses": {"type": "list", "elements": "str", "default": []},
     "programs": {"type": "list", "elements": "path", "default": []},
-    "gpus": {"type": "list", "elements": "dict", "options": GPU_SPEC, "default": []},
+    "gpus": {"type": "list", "elements": "dict", "options": WANT_SPEC, "default": []},
     "installs_gpu_driver": {"type": "bool", "default": False},
     "disk_mib": {"type": "dict", "default": {}},
     "directory": {"type": "path"},

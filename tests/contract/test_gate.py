@@ -91,6 +91,24 @@ def test_a_service_that_may_do_without_takes_no_memory_of_a_gpu_that_is_not_ther
     assert {name: dict(one.vram_mib) for name, one in declared.services.items()} == {"chat": {"0": 10}, "seg": {"0": 5}}
 
 
+@pytest.mark.parametrize("told_by", ["preflight", "role nvidia"])
+def test_a_card_that_two_services_name_in_two_ways_is_one(told_by: str, tmp_path: Path) -> None:
+    uuid = "GPU-6b1d3f7e-52a0-4c1b-9d8e-0f3a5c7b9d21"
+    card = {"names": {"all": ["0"], "0": ["0"], uuid: ["0"]}, "memory_mib": {"0": 15360}}
+    found = {"site_gpus": card} if told_by == "preflight" else {
+        "site_gpus": {"names": {}, "memory_mib": {}}, "ansible_facts": {"modelyard_gpu": card},
+    }  # fmt: skip
+    needs = {"gated": [service("chat", vram_mib={uuid: 9000}), service("seg", vram_mib={"0": 8000}),
+                       service("any", vram_mib={"all": 15360})]}  # fmt: skip
+    values = {"site_domain": "lab.test", "site_tls": "local_ca", "site_needs": needs, **found}
+    files = render(["gateway"], values, tmp_path)["gateway"].files
+    declared = parse_services(files["config/services.json"].encode(), "services.json")
+    assert declared.budget_mib == {"0": 15360}
+    assert {name: dict(one.vram_mib) for name, one in declared.services.items()} == {
+        "chat": {"0": 9000}, "seg": {"0": 8000}, "any": {"0": 15360},
+    }  # fmt: skip
+
+
 def test_every_way_to_a_service_asks_first(project: RenderedProject) -> None:
     ways = [content for _head, content in locations(conf(project)) if "$gate_upstream;" in content]
     assert len(ways) == 2 + 3

@@ -319,10 +319,21 @@ def test_another_model_makes_its_own_service_anew_and_no_other(first: RoleRun, r
 
 def test_behind_the_gateway_services_are_proven_and_woken_by_who_has_a_key(way: GateSite, roles: SiteOfRoles) -> None:
     """The containers are made by the role and started by the gateway, which also calls the models first."""
-    behind = {"__inference_gateway": roles.site.name("gateway")}
+    behind = {"__inference_gateway": roles.site.name("gateway"), "inference_services": services(roles.folder, seed=9)}
     done = roles.run("inference", secrets=[], **behind)
     assert done.rc == 0, done.output[-4000:]
-    assert way.ask("chat", "/v1/models", key="notebook").status == 200
+    applied = done.results["Apply the project"]
+    assert (applied["services"]["chat"], applied["unproven"]) == ("asleep", {})
+    made = container(roles, "chat")
+    assert (made.attrs["State"]["Running"], made.attrs["State"]["ExitCode"]) == (False, 0)
+    assert b"n_tokens = " in made.logs(), "it was called before it went to sleep"
+    assert way.ask("chat", "/v1/models", key=None).status == 401
+    assert way.ask("chat", "/v1/models", key="narrow").status == 403
+    assert (way.phase("chat"), container(roles, "chat").attrs["State"]["Running"]) == ("asleep", False)
+    reply = way.ask("chat", "/v1/models", key="notebook")
+    assert (reply.status, reply.told["data"][0]["id"]) == (200, "chat")
+    assert (way.phase("chat"), container(roles, "chat").attrs["State"]["Running"]) == ("awake", True)
     again = roles.run("inference", secrets=[], **behind)
     assert again.rc == 0, again.output[-4000:]
     assert again.changed == []
+    assert container(roles, "chat").id == made.id

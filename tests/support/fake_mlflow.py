@@ -28,6 +28,7 @@ class FakeMlflow:
     aliases: dict[tuple[str, str], str] = field(default_factory=dict)
     status: dict[tuple[str, str], str] = field(default_factory=dict)
     sources: dict[tuple[str, str], str] = field(default_factory=dict)
+    version: bytes = b"3.17.2"
     #: Scheme and root of what it says of its files.
     artifacts: str = "mlflow-artifacts:/1/models"
     asked: list[str] = field(default_factory=list)
@@ -70,6 +71,8 @@ class FakeMlflow:
         if login != f"Basic {expected}":
             return 401, b"You are not authenticated."
         parts = urlsplit(target)
+        if parts.path == "/version":
+            return 200, self.version
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         if parts.path.startswith(f"{_FILES}/"):
             return self._file(unquote(parts.path.removeprefix(f"{_FILES}/")))

@@ -14,21 +14,7 @@ import sys
 from array import array
 from pathlib import Path
 
-from support.gguf_files import (
-    ARRAY,
-    BOOL,
-    BYTE,
-    CONTROL,
-    FLOAT32,
-    INT32,
-    NORMAL,
-    STRING,
-    UINT32,
-    UNKNOWN,
-    Tensor,
-    Typed,
-    gguf,
-)  # fmt: skip
+from support.gguf_files import CONTROL, NORMAL, SPECIAL, Tensor, gguf, llama
 
 SENTENCE = (
     "Hello! This small model ships with modelyard and always says the same. "
@@ -37,7 +23,7 @@ SENTENCE = (
 _WIDTH, _HEADS, _FORWARD, _CONTEXT = 64, 4, 32, 4096
 #: Of a word's own direction to the next one; the others are at 0.
 _SURE = 4.0
-_END, _BEFORE = 2, 3 + 256
+_END, _BEFORE = 2, len(SPECIAL)
 _TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}<|answer|>"
 
 
@@ -45,29 +31,9 @@ def sentence_gguf() -> bytes:
     """Return a model of the architecture ``llama`` that answers with :data:`SENTENCE`."""
     # Between words the tokenizer writes a space as this.
     words = SENTENCE.replace(" ", " \u2581").split()
-    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{code:02X}>" for code in range(256)), "<|answer|>", *words]
-    kinds = [UNKNOWN, CONTROL, CONTROL, *[BYTE] * 256, CONTROL, *[NORMAL] * len(words)]
-    metadata: dict[str, Typed] = {
-        "general.architecture": (STRING, "llama"),
-        "general.name": (STRING, "one sentence"),
-        "llama.context_length": (UINT32, _CONTEXT),
-        "llama.embedding_length": (UINT32, _WIDTH),
-        "llama.block_count": (UINT32, 1),
-        "llama.feed_forward_length": (UINT32, _FORWARD),
-        "llama.attention.head_count": (UINT32, _HEADS),
-        "llama.attention.layer_norm_rms_epsilon": (FLOAT32, 1e-5),
-        "llama.rope.dimension_count": (UINT32, _WIDTH // _HEADS),
-        "tokenizer.ggml.model": (STRING, "llama"),
-        "tokenizer.ggml.pre": (STRING, "default"),
-        "tokenizer.ggml.tokens": (ARRAY, (STRING, tokens)),
-        "tokenizer.ggml.scores": (ARRAY, (FLOAT32, [0.0] * len(tokens))),
-        "tokenizer.ggml.token_type": (ARRAY, (INT32, kinds)),
-        "tokenizer.ggml.bos_token_id": (UINT32, 1),
-        "tokenizer.ggml.eos_token_id": (UINT32, _END),
-        "tokenizer.ggml.unknown_token_id": (UINT32, 0),
-        "tokenizer.ggml.add_bos_token": (BOOL, True),
-        "tokenizer.chat_template": (STRING, _TEMPLATE),
-    }
+    tokens = [*SPECIAL, ("<|answer|>", 0.0, CONTROL), *((word, 0.0, NORMAL) for word in words)]
+    metadata = llama("one sentence", tokens, width=_WIDTH, heads=_HEADS, layers=1, forward=_FORWARD, context=_CONTEXT,
+                     template=_TEMPLATE)  # fmt: skip
     return gguf(metadata, _tensors(len(tokens), len(words)))
 
 

@@ -10,8 +10,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .._files import telling
-from .._lock import hold_lock
 from .._run import Run
 from .cli import ComposeCli, find_plugin
 from .engine import Engine, socket_path_of
@@ -39,12 +37,8 @@ def project_lock(site: Site, name: str, *, purpose: str, wait_seconds: float, ch
 
     :param purpose: completes *Cannot ...*, for the error.
     """
-    path = site.lock_path(name)
-    if not os.path.exists(path):
-        if check_mode:
-            yield -1
-            return
-        with telling(purpose):
-            site.prepare_lock()
-    with hold_lock(path, purpose=purpose, wait_seconds=wait_seconds) as lock:
+    if check_mode and not os.path.exists(site.lock_path(name)):
+        yield -1
+        return
+    with site.hold(name, purpose=purpose, wait_seconds=wait_seconds) as lock:
         yield lock

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,17 +36,13 @@ class Site:
         return f"{self.directory}/releases/{name}"
 
     def lock_path(self, name: str) -> str:
+        """No project's name begins with a dot: those of other locks do."""
         return f"{self.directory}/locks/{name}.lock"
 
     @property
     def asleep_path(self) -> str:
         """Written by the gateway: which containers it stopped, and how they exited."""
         return asleep_path(self.directory)
-
-    @property
-    def _lock_path(self) -> str:
-        """No project's name begins with a dot."""
-        return f"{self.directory}/locks/.site.lock"
 
     @property
     def _key_path(self) -> str:
@@ -57,6 +55,20 @@ class Site:
     def prepare_lock(self) -> None:
         """Make the folder of locks: all that a run makes before it knows that there is something to do."""
         ensure_directory(f"{self.directory}/locks", mode=0o700)
+
+    @contextmanager
+    def hold(self, name: str, *, purpose: str, wait_seconds: float) -> Iterator[int]:
+        """Hold the lock of that name, which is made where it is missing; yield its descriptor.
+
+        :param purpose: completes *Cannot ...*, for the error.
+        :raises PlatformError: it cannot be made, or somebody else held it for ``wait_seconds``.
+        """
+        with ExitStack() as held:
+            with telling(purpose):
+                self.prepare_lock()
+                lock = hold_lock(self.lock_path(name), purpose=purpose, wait_seconds=wait_seconds)
+                descriptor = held.enter_context(lock)
+            yield descriptor
 
     def mark(self) -> None:
         """Say that the folder is a site's, so that what a first apply leaves when it fails is known by that."""
@@ -71,10 +83,8 @@ class Site:
         :param key: the site's key, kept if there is none yet. It keeps digests of secrets in labels from being guessed.
         """
         purpose = f"apply project {name!r}"
-        with telling(purpose):
-            self.prepare_lock()
         # Projects have locks of their own, so two first applies may come here at once.
-        with telling(purpose), hold_lock(self._lock_path, purpose=purpose, wait_seconds=_SITE_LOCK_SECONDS):
+        with telling(purpose), self.hold(".site", purpose=purpose, wait_seconds=_SITE_LOCK_SECONDS):
             for folder in ("releases", "state"):
                 ensure_directory(f"{self.directory}/{folder}", mode=0o700)
             ensure_directory(self.releases_folder(name), mode=0o700)

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .._errors import PlatformError
+from .._step import HostPlan, HostStep
 from .settings import changed_keys, merge_settings, needs_restart
 from .wanted import COMPOSE_FLOOR, ENGINE_FLOOR, Packages, Source, Wanted, is_at_least, packages_of
 
 Action = Literal["install", "hold", "settings", "start", "reload", "restart", "join"]
+Step = HostStep[Action]
 
 
 @dataclass(frozen=True)
@@ -49,22 +51,9 @@ class Observed:
 
 
 @dataclass(frozen=True)
-class Step:
-    """One thing to do, and why."""
-
-    action: Action
-    subject: str
-    reason: str
-
-    def as_result(self) -> dict[str, str]:
-        return {"action": self.action, "subject": self.subject, "reason": self.reason}
-
-
-@dataclass(frozen=True)
-class Plan:
+class Plan(HostPlan[Action]):
     """The steps in their order, and what they need."""
 
-    steps: tuple[Step, ...] = ()
     packages: tuple[str, ...] = ()
     #: Where the packages come from, None if the host's own sources have them all.
     source: Source | None = None
@@ -74,9 +63,6 @@ class Plan:
     join: tuple[str, ...] = ()
     #: Sentences for a person: what was left alone, and what to do about it.
     warnings: tuple[str, ...] = ()
-
-    def has(self, action: Action) -> bool:
-        return any(step.action == action for step in self.steps)
 
 
 def make_plan(wanted: Wanted, observed: Observed) -> Plan:

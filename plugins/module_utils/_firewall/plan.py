@@ -11,40 +11,26 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from .._files import FileState
+from .._step import HostPlan, HostStep
 from .files import render_script, render_unit, script_path, unit_name
 from .observe import SeenHost
 from .rules import HOOK, Chains, Guarded, comparable, render_rules
 
 Action = Literal["script", "unit", "rules", "remove"]
+Step = HostStep[Action]
 _FAMILY_NAMES = {4: "IPv4", 6: "IPv6"}
 
 
 @dataclass(frozen=True)
-class Step:
-    """One thing to do, and why."""
-
-    action: Action
-    subject: str
-    reason: str
-
-    def as_result(self) -> dict[str, str]:
-        return {"action": self.action, "subject": self.subject, "reason": self.reason}
-
-
-@dataclass(frozen=True)
-class Plan:
+class Plan(HostPlan[Action]):
     """The steps in their order; what the files are to hold; the rules before and after, for people."""
 
-    steps: tuple[Step, ...] = ()
     script: str = ""
     unit: str = ""
     before: str = ""
     after: str = ""
     #: Chains that go, by family; those of ours last.
     gone: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-
-    def has(self, action: Action) -> bool:
-        return any(step.action == action for step in self.steps)
 
 
 def plan_guard(prefix: str, directory: str, guarded: Guarded, chains: Chains, host: SeenHost) -> Plan:

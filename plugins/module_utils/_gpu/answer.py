@@ -11,6 +11,7 @@ from typing import Any
 
 from .cdi import driver_versions, find_staleness, is_overridden
 from .containers import RUNTIME
+from .devices import memory_of, names_of, to_mib
 from .facts import Docker, Driver, Facts, Finding, Spec
 from .judge import is_good
 from .requests import choose_form
@@ -32,17 +33,21 @@ def to_answer(facts: Facts, findings: tuple[Finding, ...]) -> dict[str, Any]:
 
 
 def to_brief(facts: Facts) -> dict[str, Any]:
-    """Return what roles go by: how services ask for GPUs, and each GPU with its memory in MiB, None where unknown."""
+    """Return what roles go by: how services ask for GPUs, which there are, and what they are called.
+
+    ``names`` has the devices of each name, ``memory_mib`` that of each device. Memory is None where unknown.
+    """
     gpus = [
-        {
-            "index": gpu.index,
-            "uuid": gpu.uuid,
-            "model": gpu.model,
-            "memory_mib": None if gpu.memory_total_bytes is None else gpu.memory_total_bytes // 2**20,
-        }
+        {"index": gpu.index, "uuid": gpu.uuid, "model": gpu.model, "memory_mib": to_mib(gpu.memory_total_bytes)}
         for gpu in facts.smi.gpus
     ]
-    return {"present": bool(facts.cards), "request": choose_form(facts.docker.engine), "gpus": gpus}
+    return {
+        "present": bool(facts.cards),
+        "request": choose_form(facts.docker.engine),
+        "gpus": gpus,
+        "names": names_of(facts.smi.gpus),
+        "memory_mib": memory_of(facts.smi.gpus),
+    }
 
 
 def _rest(facts: Facts) -> dict[str, Any]:

@@ -24,7 +24,7 @@ Code = Literal[
 ]  # fmt: skip
 
 #: ``jetson`` and ``wsl`` have a driver of another make, of which little here would be true.
-Machine = Literal["host", "jetson", "wsl"]
+MachineKind = Literal["host", "jetson", "wsl"]
 
 #: How ``nvidia-smi`` ended. It is not asked where the kernel module is not loaded, because it would load it.
 SmiState = Literal["answered", "not_asked", "missing", "late", "failed"]
@@ -259,7 +259,7 @@ class KernelLog:
 class Facts:
     """All that was seen."""
 
-    machine: Machine
+    machine: MachineKind
     cards: tuple[Card, ...]
     smi: Smi
     driver: Driver

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from .facts import Card, Machine
+from .facts import Card, MachineKind
 from .host import Host
 
 NVIDIA = "0x10de"
@@ -38,7 +38,7 @@ def read_cards(host: Host) -> tuple[Card, ...]:
     )
 
 
-def read_machine(host: Host) -> Machine:
+def read_machine(host: Host) -> MachineKind:
     """Tell what kind of machine this is, as far as its driver is of another make."""
     if "microsoft" in (host.read("/proc/sys/kernel/osrelease") or "").lower():
         return "wsl"

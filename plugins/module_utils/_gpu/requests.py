@@ -61,18 +61,28 @@ def choose_form(engine: RunningEngine | None) -> Form:
     return "cdi" if knows and found else "nvidia"
 
 
+def is_name(found: object) -> bool:
+    """Whether a GPU can be asked for by it, or all of them."""
+    return isinstance(found, str) and (found == ALL or _NAME.fullmatch(found) is not None)
+
+
+def has_twice(gpus: Sequence[str]) -> bool:
+    """Whether one is named twice, or beside all of them."""
+    return len(set(gpus)) < len(gpus) or (ALL in gpus and len(gpus) > 1)
+
+
 def check_names(gpus: Sequence[str]) -> None:
     """Refuse names that neither form knows.
 
     :raises PlatformError: one is malformed, there twice, or ``all`` is not alone.
     """
     for name in gpus:
-        if not isinstance(name, str) or (name != ALL and not _NAME.fullmatch(name)):
+        if not is_name(name):
             raise PlatformError(
                 f"Cannot ask for GPU {name!r}: it is no name of one; give an index as '0', a MIG instance as '0:1', a "
                 "UUID as 'GPU-...' or 'MIG-...', or 'all' alone."
             )
-    if len(set(gpus)) < len(gpus) or (ALL in gpus and len(gpus) > 1):
+    if has_twice(gpus):
         raise PlatformError(
             f"Cannot ask for GPUs {', '.join(gpus)}: one is named twice; name each once, or 'all' alone."
         )

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .._errors import PlatformError
+from .devices import by_device, memory_of, names_of
 from .facts import Facts, Gpu
 from .judge import judge
 from .judge_driver import GIVEN_AWAY
-from .requests import ALL, check_names
-
-_MIB = 2**20
+from .requests import check_names
 
 
 @dataclass(frozen=True)
@@ -75,32 +74,21 @@ def find_unmet(wants: Sequence[GpuWant], facts: Facts, *, installs_driver: bool 
 
 
 def _compare(want: GpuWant, gpus: Sequence[Gpu]) -> Iterable[str]:
-    names = _names(gpus)
+    names, memory_mib = names_of(gpus), memory_of(gpus)
     shown = ", ".join(f"{gpu.index} ({gpu.model})" for gpu in gpus)
     for name in want.gpus:
-        if name != ALL and name not in names:
+        if name not in names:
             yield (
                 f"Cannot give GPU {name} to service '{want.service}': this host has {shown}; name one of these, or "
                 "take the service to another host."
             )
-            continue
-        needed = want.vram_mib.get(name, 0)
-        for where, total in [(name, names.get(name))] if name != ALL else [(str(g.index), names[g.uuid]) for g in gpus]:
-            if total is not None and needed > total // _MIB:
-                yield (
-                    f"Cannot give {needed} MiB of GPU {where} to service '{want.service}': it has {total // _MIB} MiB; "
-                    "take a smaller model or less 'vram_mib', or another GPU."
-                )
-
-
-def _names(gpus: Sequence[Gpu]) -> dict[str, int | None]:
-    """Map each name of a GPU or of a MIG instance to its memory in bytes, None where nobody tells it."""
-    found: dict[str, int | None] = {}
-    for gpu in gpus:
-        found |= {str(gpu.index): gpu.memory_total_bytes, gpu.uuid: gpu.memory_total_bytes}
-        for mig in gpu.mig_instances:
-            found |= {f"{gpu.index}:{mig.index}": mig.memory_total_bytes, mig.uuid: mig.memory_total_bytes}
-    return found
+    for device, needed in by_device(want.vram_mib, names, choose=max).items():
+        total = memory_mib.get(device)
+        if total is not None and needed > total:
+            yield (
+                f"Cannot give {needed} MiB of GPU {device} to service '{want.service}': it has {total} MiB; take a "
+                "smaller model or less 'vram_mib', or another GPU."
+            )
 
 
 def _compare_with_bus(wants: Sequence[GpuWant], facts: Facts) -> Unmet:

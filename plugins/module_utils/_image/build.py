@@ -18,7 +18,6 @@ from .._compose.host import free_bytes
 from .._compose.site import Site
 from .._errors import PlatformError
 from .._files import ensure_directory
-from .._lock import hold_lock
 from .._run import Run
 from .base import BASE_NAME, INDEX_ARGV, Base, IndexTarget, bootstrap_argv, choose_sources, parse_index_targets
 from .command import proxy_variables, run_bounded
@@ -116,10 +115,9 @@ class Workshop:
     @contextlib.contextmanager
     def lock(self, name: str, *, purpose: str, wait_seconds: int) -> Iterator[int]:
         """Hold the lock of one image name; yield its descriptor, for the programs that work under it."""
-        Site(self.directory).mark()
-        ensure_directory(f"{self.directory}/locks", mode=0o700)
-        path = f"{self.directory}/locks/image-{slug_of(name)}.lock"
-        with hold_lock(path, purpose=purpose, wait_seconds=wait_seconds) as descriptor:
+        site = Site(self.directory)
+        site.mark()
+        with site.hold(f"image-{slug_of(name)}", purpose=purpose, wait_seconds=wait_seconds) as descriptor:
             yield descriptor
 
     def _record(self, recipe: Recipe) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from .._gpu.requests import has_twice, is_name
 from .._mlflow.environment import SUITES
 from .._mlflow.model import parse_model_uri
 from .._models.declaration import Model, parse_files
@@ -31,7 +32,6 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _TAKEN_NAMES = ("gate", "gateway", "pod")
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*")
-_GPU = re.compile(r"all|[0-9]{1,3}(?::[0-9]{1,3})?|(?:GPU|MIG)-[0-9A-Za-z/-]+")
 _MEMORY = re.compile(r"[0-9]+(?:\.[0-9]+)?[bkmgBKMG]?b?")
 _DAY_SECONDS = 86400
 _MOST_MIB = 1 << 24
@@ -110,7 +110,7 @@ def parse_service(found: object, engines: Mapping[str, Engine], *, domain: str, 
 
 
 def _read_service(reader: Reader, name: str, engine: Engine, *, domain: str, memory_limit: str) -> Service:
-    gpus = tuple(_parse_gpu(reader, gpu) for gpu in reader.texts("gpus"))
+    gpus = _parse_gpus(reader)
     idle_minutes = reader.number("idle_minutes", 0, least=0, most=365 * 24 * 60)
     never_called = reader.found.get("warm_up") is False
     return Service(
@@ -140,10 +140,14 @@ def _read_service(reader: Reader, name: str, engine: Engine, *, domain: str, mem
     )
 
 
-def _parse_gpu(reader: Reader, gpu: str) -> str:
-    if not _GPU.fullmatch(gpu):
-        raise reader.wrong(f"{gpu!r:.60} is no GPU", "name it by its index or UUID, as nvidia-smi -L shows them")
-    return gpu
+def _parse_gpus(reader: Reader) -> tuple[str, ...]:
+    gpus = reader.texts("gpus")
+    for gpu in gpus:
+        if not is_name(gpu):
+            raise reader.wrong(f"{gpu!r:.60} is no GPU", "name it by its index or UUID, as nvidia-smi -L shows them")
+    if has_twice(gpus):
+        raise reader.wrong(f"gpus are {', '.join(gpus)}", "name each once, or 'all' alone")
+    return gpus
 
 
 def _parse_vram(reader: Reader, gpus: Sequence[str]) -> dict[str, int]:

@@ -22,7 +22,6 @@ from typing import Any
 from .._compose.site import Site, damaged, read_json
 from .._errors import PlatformError
 from .._files import FileState, ensure_directory, sweep_temporaries_of, telling, write_atomically
-from .._lock import hold_lock
 from .._version import STATE_FORMAT
 from .times import parse_time, render_time
 
@@ -114,12 +113,8 @@ class IssuedFile:
     def change_lock(self) -> Iterator[None]:
         """Hold the file against other writers. Readers need no lock: it is replaced whole."""
         purpose = "change the issued keys"
-        with telling(purpose):
-            self.site.prepare_lock()
+        with telling(purpose), self.site.hold(".keys", purpose=purpose, wait_seconds=_LOCK_SECONDS):
             ensure_directory(os.path.dirname(os.path.dirname(self.path)), mode=0o700)
-        # No project's name begins with a dot.
-        lock = f"{self.site.directory}/locks/.keys.lock"
-        with telling(purpose), hold_lock(lock, purpose=purpose, wait_seconds=_LOCK_SECONDS):
             self._prepare_folder()
             sweep_temporaries_of([self.path])
             yield

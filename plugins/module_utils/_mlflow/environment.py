@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,11 +70,14 @@ class Environment:
         }
 
 
-def parse_environment(*, python_env: str, requirements: str, model: str, subject: str, python: str = "") -> Environment:
+def parse_environment(
+    *, python_env: str, requirements: str, model: str, subject: str, server_version: Callable[[], str], python: str = ""
+) -> Environment:
     """Return what a model runs in, from its ``python_env.yaml``, ``requirements.txt`` and ``MLmodel``.
 
-    MLflow itself, which serves it, is added in the version that logged the model where nobody asks for it.
+    MLflow itself, which serves it, is added where nobody asks for it: in the version that logged the model.
 
+    :param server_version: tells the registry's version, for a model that does not say what logged it.
     :param python: counts instead of what the model says.
     :param subject: what the errors are about.
     :raises PlatformError: there is no packaged Python for it, or a requirement is no plain name of a package.
@@ -94,7 +98,7 @@ def parse_environment(*, python_env: str, requirements: str, model: str, subject
             )
     if not any(re.match(r"mlflow(?![\w.-])", line, re.IGNORECASE) for line in lines):
         version = _MLFLOW_VERSION.search(model)
-        lines.append(f"mlflow=={version[1]}" if version else "mlflow")
+        lines.append(f"mlflow=={version[1] if version else server_version()}")
     return Environment(wanted, tuple(sorted(set(lines), key=str.lower)))
 
 

@@ -18,7 +18,7 @@ from .._errors import PlatformError
 from .._files import TEMPORARY_SUFFIX, ensure_directory, sync_directory, telling
 from .._version import STATE_FORMAT
 from .model import ModelVersion
-from .registry import ModelFile
+from .registry import VersionFile
 
 _CHUNK_BYTES = 1 << 20
 #: A container's user reads them through a mount.
@@ -26,7 +26,7 @@ _FOLDER_MODE, _FILE_MODE = 0o755, 0o644
 
 
 @dataclass(frozen=True)
-class Folder:
+class VersionsFolder:
     """``VERSION/`` of each version that was fetched, and ``served.json``: service to the version it had last."""
 
     path: str
@@ -69,7 +69,10 @@ class Folder:
                 return ""
 
     def keep(
-        self, version: ModelVersion, files: list[ModelFile], content: Callable[[str], AbstractContextManager[IO[bytes]]]
+        self,
+        version: ModelVersion,
+        files: list[VersionFile],
+        content: Callable[[str], AbstractContextManager[IO[bytes]]],
     ) -> None:
         """Fetch all files of a version; it has its name only once they are all there, durable.
 
@@ -94,7 +97,7 @@ class Folder:
             os.rename(temporary, self.of(version))
             sync_directory(self.path)
 
-    def _refuse_full(self, version: ModelVersion, files: list[ModelFile]) -> None:
+    def _refuse_full(self, version: ModelVersion, files: list[VersionFile]) -> None:
         size, free = sum(file.size_bytes for file in files), shutil.disk_usage(self.path).free
         if free < size:
             raise PlatformError(

@@ -14,7 +14,9 @@ from typing import Any
 
 from .._errors import PlatformError
 
-_URI = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[A-Za-z][\w-]*)|/(?P<number>[1-9]\d*))")
+_URI = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[A-Za-z][\w-]*)|/(?P<number>[1-9][0-9]*))")
+#: It names a folder.
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class ModelVersion:
 
 
 @dataclass(frozen=True)
-class ServedModel:
+class RegisteredModel:
     """A model that a service is to have; ``python``: what it runs on, where that is not what it says itself."""
 
     service: str
@@ -78,6 +80,11 @@ def parse_version(answer: Mapping[str, Any], uri: ModelUri) -> ModelVersion:
     found = answer.get("model_version")
     if not isinstance(found, Mapping) or not all(isinstance(found.get(key), str) for key in ("name", "version")):
         raise PlatformError(f"Cannot look up {uri}: the registry answers without a version; is it MLflow 3?")
+    if not _NUMBER.fullmatch(found["version"]):
+        raise PlatformError(
+            f"Cannot look up {uri}: the registry answers with version {found['version']!r:.60}, which is no number; is "
+            "it MLflow 3?"
+        )
     if found.get("status", "READY") != "READY":
         raise PlatformError(
             f"Cannot serve {uri}: version {found['version']} is {found['status']}"

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ _API = "/api/2.0/mlflow"
 _FILES = "/api/2.0/mlflow-artifacts/artifacts"
 #: A model has a few folders; a listing that goes on and on is no model's.
 _MOST_FILES = 10_000
+#: As packages have it.
+_VERSION = re.compile(r"[0-9][A-Za-z0-9.+]{0,40}")
 
 
 class Asking(Protocol):
@@ -35,7 +38,7 @@ class Asking(Protocol):
 
 
 @dataclass(frozen=True)
-class ModelFile:
+class VersionFile:
     """A file of a version, by its path below the model's folder."""
 
     path: str
@@ -66,6 +69,17 @@ class Registry:
             ) from None
         return parse_version(answer, uri)
 
+    def server_version(self) -> str:
+        """Return the version of MLflow itself.
+
+        :raises PlatformError: it does not tell.
+        """
+        with self.mlflow.open("/version") as answer:
+            said = answer.read(64).decode(errors="replace").strip()
+        if not _VERSION.fullmatch(said):
+            raise PlatformError(f"Cannot ask MLflow for its version: it answers {said!r:.60}; correct the url.")
+        return str(said)
+
     def folder_of(self, version: ModelVersion) -> str:
         """Return where MLflow has the files of a version, as it serves them itself.
 
@@ -81,7 +95,7 @@ class Registry:
             )
         return parts.path.strip("/")
 
-    def files(self, folder: str) -> list[ModelFile]:
+    def files(self, folder: str) -> list[VersionFile]:
         """Return the files below a folder, in order of their paths.
 
         :raises PlatformError: there are none, or a name leads out of the folder.
@@ -91,7 +105,7 @@ class Registry:
             raise PlatformError(f"Cannot fetch {folder}: MLflow has no files there; log the model anew.")
         return found
 
-    def _walk(self, folder: str, below: str) -> Iterator[ModelFile]:
+    def _walk(self, folder: str, below: str) -> Iterator[VersionFile]:
         waiting, seen = [below], 0
         while waiting:
             inner = waiting.pop()
@@ -107,7 +121,7 @@ class Registry:
                 if entry.get("is_dir"):
                     waiting.append(path)
                 else:
-                    yield ModelFile(path, int(entry.get("file_size", 0)))
+                    yield VersionFile(path, int(entry.get("file_size", 0)))
 
     def content(self, folder: str, path: str) -> AbstractContextManager[IO[bytes]]:
         """Return the content of a file, to be read within ``with``."""

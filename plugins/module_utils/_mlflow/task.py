@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._compose.site import Site
-from .._files import telling
-from .._lock import hold_lock
 from .environment import Environment, parse_environment
-from .folder import Folder
-from .model import ModelVersion, ServedModel
+from .folder import VersionsFolder
+from .model import ModelVersion, RegisteredModel
 from .registry import Registry
 
 
@@ -32,7 +30,7 @@ class Step:
 
 
 def make_plan(
-    models: Sequence[ServedModel],
+    models: Sequence[RegisteredModel],
     wanted: dict[str, ModelVersion],
     served: dict[str, ModelVersion],
     missing: frozenset[str],
@@ -68,13 +66,13 @@ class Task:
     """Models of the registry, as services of a host are to have them."""
 
     site: Site
-    models: Sequence[ServedModel]
+    models: Sequence[RegisteredModel]
     registry: Registry
     wait_seconds: float
 
     @property
-    def folder(self) -> Folder:
-        return Folder(f"{self.site.directory}/models/mlflow")
+    def folder(self) -> VersionsFolder:
+        return VersionsFolder(f"{self.site.directory}/models/mlflow")
 
     def carry_out(self, *, check_mode: bool) -> dict[str, Any]:
         """Return the module's result; check mode looks at small files of a new version, and keeps none.
@@ -107,7 +105,7 @@ class Task:
         missing = frozenset(version.key for version in wanted.values() if not self.folder.has(version))
         return make_plan(self.models, wanted, served, missing)
 
-    def _environment(self, model: ServedModel, version: ModelVersion) -> Environment:
+    def _environment(self, model: RegisteredModel, version: ModelVersion) -> Environment:
         texts = {}
         if self.folder.has(version):
             texts = {
@@ -122,15 +120,13 @@ class Task:
             python_env=texts["python_env.yaml"],
             requirements=texts["requirements.txt"],
             model=texts["MLmodel"],
+            server_version=self.registry.server_version,
             python=model.python,
             subject=f"version {version.number} of model {version.name!r} as {model.service!r}",
         )
 
     def _apply(self, wanted: dict[str, ModelVersion]) -> None:
-        with telling("fetch registered models"):
-            self.site.prepare_lock()
-        lock = self.site.lock_path(".mlflow-models")
-        with hold_lock(lock, purpose="fetch registered models", wait_seconds=self.wait_seconds):
+        with self.site.hold(".mlflow-models", purpose="fetch registered models", wait_seconds=self.wait_seconds):
             self.folder.prepare()
             for version in wanted.values():
                 if not self.folder.has(version):

@@ -28,7 +28,7 @@ _PAUSE_SECONDS = 1.0
 _RESERVE_BYTES = 256 << 20
 
 
-class Reader(Protocol):
+class Readable(Protocol):
     """What gives bytes."""
 
     def read(self, size: int, /) -> bytes: ...
@@ -38,7 +38,7 @@ class Reader(Protocol):
 class Stream:
     """A file on its way: what follows ``start``, and how much that is, if the source says it."""
 
-    reader: Reader
+    reader: Readable
     start: int
     length: int | None
 

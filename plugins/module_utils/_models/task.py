@@ -13,7 +13,6 @@ from typing import Any
 from .._compose.site import Site
 from .._errors import PlatformError
 from .._files import telling
-from .._lock import hold_lock
 from .declaration import Model, ModelFile
 from .fetch import Source, fetch, sources_of
 from .folder import Checked, Folder, digest_of, forget, stamp_of
@@ -82,10 +81,7 @@ class Task:
 
     def _apply(self) -> list[Step]:
         """Do what is left when nobody else is at it; return what was done."""
-        with telling("fetch models"):
-            self.site.prepare_lock()
-        lock = self.site.lock_path(".models")
-        with hold_lock(lock, purpose="fetch models", wait_seconds=self.wait_seconds):
+        with self.site.hold(".models", purpose="fetch models", wait_seconds=self.wait_seconds):
             self.folder.prepare()
             steps = self._plan(self._observe())
             mirror = self._connect()

@@ -21,7 +21,7 @@ from .._run import Run
 from .guard_file import make_guard
 from .plan import Observed
 from .units import cdi_unit, guard_unit, timer_unit
-from .wanted import Machine, Wanted, is_of_driver, unit_paths
+from .wanted import System, Wanted, is_of_driver, unit_paths
 
 #: Says by the engine's process that it was started before it could find the hook; gone with the next start of the host.
 MARKER = "/run/modelyard-gpu-engine"
@@ -78,12 +78,12 @@ def _is_right(wanted: Wanted, name: str, state: FileState) -> bool:
     return read_state(unit_paths(wanted)[name]) == state and (not link or os.path.lexists(link))
 
 
-def read_machine(facts: Facts) -> Machine:
+def read_machine(facts: Facts) -> System:
     """Return what decides which packages fit."""
     distribution, codename = read_distribution()
     system = os.uname()
     architecture = _ARCHITECTURES.get(system.machine, system.machine)
-    return Machine(distribution, codename, system.release, architecture, bool(facts.driver.is_secure_boot))
+    return System(distribution, codename, system.release, architecture, bool(facts.driver.is_secure_boot))
 
 
 def read_driver_packages(run: Run) -> dict[str, bool]:

@@ -21,10 +21,12 @@ from .._gpu.judge import judge
 from .._gpu.judge_containers import is_safe
 from .._gpu.judge_driver import GIVEN_AWAY, is_mismatched
 from .._gpu.requests import CDI_ENGINE, CDI_FLOOR
+from .._step import HostPlan, HostStep
 from .units import SPEC_PATH
-from .wanted import GUARD_FILES, TOOLKIT, DriverPackages, Machine, Wanted, driver_packages, is_of_driver, unit_paths
+from .wanted import GUARD_FILES, TOOLKIT, DriverPackages, System, Wanted, driver_packages, is_of_driver, unit_paths
 
 Action = Literal["driver", "toolkit", "hold", "settings", "cdi", "guard", "remove", "restart", "reload"]
+Step = HostStep[Action]
 
 #: What an engine looks for when it starts, and never again.
 HOOK = "NVIDIA's hook"
@@ -35,7 +37,7 @@ class Observed:
     """A host as it was found."""
 
     facts: Facts
-    machine: Machine
+    machine: System
     #: Installed package of a driver, or of what is held with one, to whether apt may not change it.
     packages: Mapping[str, bool] = field(default_factory=dict)
     #: None where no engine answers.
@@ -50,22 +52,9 @@ class Observed:
 
 
 @dataclass(frozen=True)
-class Step:
-    """One thing to do, and why."""
-
-    action: Action
-    subject: str
-    reason: str
-
-    def as_result(self) -> dict[str, str]:
-        return {"action": self.action, "subject": self.subject, "reason": self.reason}
-
-
-@dataclass(frozen=True)
-class Plan:
+class Plan(HostPlan[Action]):
     """The steps in their order, and what they need."""
 
-    steps: tuple[Step, ...] = ()
     driver: DriverPackages | None = None
     hold: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -73,9 +62,6 @@ class Plan:
     marks_engine: bool = False
     #: Sentences for a person: what was left alone, and what to do about it.
     warnings: tuple[str, ...] = ()
-
-    def has(self, action: Action) -> bool:
-        return any(step.action == action for step in self.steps)
 
 
 def make_plan(wanted: Wanted, observed: Observed) -> Plan:

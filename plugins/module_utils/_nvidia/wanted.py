@@ -58,7 +58,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Machine:
+class System:
     """What decides which packages fit a host."""
 
     distribution: str
@@ -115,7 +115,7 @@ def toolkit_repository(address: str) -> Repository:
     )
 
 
-def driver_packages(wanted: Wanted, machine: Machine) -> DriverPackages:
+def driver_packages(wanted: Wanted, machine: System) -> DriverPackages:
     """Return the packages of a driver with open modules, for compute alone.
 
     Ubuntu has them itself, signed for Secure Boot too; for Debian they are NVIDIA's, pinned to the branch.
@@ -138,7 +138,7 @@ def driver_packages(wanted: Wanted, machine: Machine) -> DriverPackages:
     )
 
 
-def _of_ubuntu(branch: str, machine: Machine) -> DriverPackages:
+def _of_ubuntu(branch: str, machine: System) -> DriverPackages:
     flavour = flavour_of(machine.kernel)
     first, number = _UBUNTU[machine.codename]
     if flavour == "generic" and not machine.kernel.startswith(first):
@@ -154,7 +154,7 @@ def _of_ubuntu(branch: str, machine: Machine) -> DriverPackages:
     return DriverPackages("", (*headers, f"nvidia-headless-{branch}-server-open", tools), None)
 
 
-def _of_debian(wanted: Wanted, machine: Machine) -> DriverPackages:
+def _of_debian(wanted: Wanted, machine: System) -> DriverPackages:
     release, key, fingerprint = _DEBIAN[machine.codename]
     address = f"{wanted.driver_repository}/{release}/{_FOLDERS[machine.architecture]}"
     repository = Repository(

@@ -23,6 +23,7 @@ from typing import Any, Literal
 from .._errors import PlatformError
 from .._files import telling
 from .._run import Completed, Run
+from .._step import HostStep
 
 Action = Literal["protect", "login", "logout"]
 _COMMAND_SECONDS = 120.0
@@ -55,16 +56,10 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Step:
-    """One thing to do, and why."""
+class Step(HostStep[Action]):
+    """One thing to do, why, and with which login."""
 
-    action: Action
-    subject: str
-    reason: str
     login: Login | None = field(default=None, repr=False)
-
-    def as_result(self) -> dict[str, str]:
-        return {"action": self.action, "subject": self.subject, "reason": self.reason}
 
 
 def config_path(environment: Mapping[str, str]) -> str:

@@ -6,10 +6,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,8 +16,6 @@ from .._compose.engine import Engine, socket_path_of
 from .._compose.secret_source import SecretSource
 from .._compose.site import Site
 from .._errors import PlatformError
-from .._files import telling
-from .._lock import hold_lock
 from .._secrets.references import find_references, resolve
 from .declaration import Declared, parse_declared
 from .engine_options import refuse_what_the_engine_lacks
@@ -54,7 +51,8 @@ class Task:
         """Return the module's result; in check mode the same one, and nothing is touched."""
         observed, plan = self._look(may_be_absent=check_mode)
         if plan.steps and not check_mode:
-            with self._locked():
+            purpose = f"change the store of {self.name}"
+            with self.site.hold(f"s3-{self.name}", purpose=purpose, wait_seconds=self.wait_seconds):
                 # Another run may have come first.
                 observed, plan = self._look(may_be_absent=False)
                 self.store.apply(plan, self.declared)
@@ -73,14 +71,6 @@ class Task:
     def _look(self, *, may_be_absent: bool) -> tuple[Observed, Plan]:
         observed = self.store.observe(self.declared, wait_seconds=self.wait_seconds, may_be_absent=may_be_absent)
         return observed, make_plan(self.declared, observed, self.custody)
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        purpose = f"change the store of {self.name}"
-        with telling(purpose):
-            self.site.prepare_lock()
-        with hold_lock(self.site.lock_path(f"s3-{self.name}"), purpose=purpose, wait_seconds=self.wait_seconds):
-            yield
 
 
 def run_task(params: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from .._compose.site import Site
 from .._errors import PlatformError
 from .._files import telling
 from .._image.images import REMOVAL_SECONDS
-from .._lock import hold_lock
 from .removal import Removal, Thing, plan_site_removal
 from .removal_observe import check_folder, known_projects, observe_site
 
@@ -60,12 +59,9 @@ def _locked(directory: str, wait_seconds: float) -> Iterator[None]:
     """Hold the locks of all projects."""
     with contextlib.ExitStack() as locks:
         if check_folder(directory):
-            site = Site(directory)
-            with telling(f"remove the site {directory}"):
-                site.prepare_lock()
+            purpose = f"remove the site {directory}"
             for project in sorted(known_projects(directory)):
-                purpose = f"remove the site {directory}"
-                locks.enter_context(hold_lock(site.lock_path(project), purpose=purpose, wait_seconds=wait_seconds))
+                locks.enter_context(Site(directory).hold(project, purpose=purpose, wait_seconds=wait_seconds))
         yield
 
 

@@ -112,7 +112,7 @@ def _facts_of_image(option: str, image: str) -> dict[str, str]:
 
 def parse_version(text: str) -> tuple[int, ...]:
     """Return (2, 24, 6) of ``v2.24.6+ds1-0ubuntu1~22.04.1``; nothing of a text that begins with no number."""
-    found = re.match(r"v?(\d+(?:\.\d+)*)", text)
+    found = re.match(r"v?([0-9]+(?:\.[0-9]+)*)", text)
     return tuple(map(int, found[1].split("."))) if found else ()
 
 

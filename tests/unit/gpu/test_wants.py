@@ -63,6 +63,8 @@ def test_a_mig_instance_has_memory_of_its_own(tmp_path: Path) -> None:
     assert instance.memory_total_bytes is not None
     mib = instance.memory_total_bytes // 2**20
     assert ask(facts, gpus=[name, instance.uuid], vram_mib={name: mib, instance.uuid: mib}) == Unmet()
+    [text] = ask(facts, gpus=["0"], vram_mib={"0": 40960}).refused[:1]
+    assert text.startswith(f"Cannot give 40960 MiB of GPU {name} to service 'chat': it has {mib} MiB; ")
     [text] = ask(facts, gpus=[name], vram_mib={name: mib + 1}).refused
     assert text.startswith(f"Cannot give {mib + 1} MiB of GPU {name} to service 'chat': it has {mib} MiB; ")
 
@@ -131,4 +133,6 @@ def test_roles_go_by_a_few_values(tmp_path: Path) -> None:
         "gpus": [
             {"index": 0, "uuid": "GPU-6b1d3f7e-52a0-4c1b-9d8e-0f3a5c7b9d21", "model": "Tesla T4", "memory_mib": 15360}
         ],
+        "names": {"all": ["0"], "0": ["0"], "GPU-6b1d3f7e-52a0-4c1b-9d8e-0f3a5c7b9d21": ["0"]},
+        "memory_mib": {"0": 15360},
     }

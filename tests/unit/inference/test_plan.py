@@ -293,6 +293,10 @@ WRONG: dict[str, tuple[list[Any], dict[str, Any], str]] = {
         [{**CHAT, "gpus": ["card1"]}], {},
         "Cannot serve 'chat': 'card1' is no GPU; name it by its index or UUID, as nvidia-smi -L shows them.",
     ),
+    "gpu-twice": (
+        [{**CHAT, "gpus": ["all", 0]}], {},
+        "Cannot serve 'chat': gpus are all, 0; name each once, or 'all' alone.",
+    ),
     "memory-of-no-gpu": (
         [{**CHAT, "vram_mib": 5000}], {},
         "Cannot serve 'chat': it has vram_mib, and gpus are none; name the same GPUs in both.",

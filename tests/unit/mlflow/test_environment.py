@@ -20,11 +20,14 @@ PYTHON_ENV = (
 MODEL = "artifact_path: model\nflavors:\n  python_function:\n    python_version: 3.11.9\nmlflow_version: 3.17.2\n"
 
 
-def environment(requirements: str, *, python_env: str = PYTHON_ENV, python: str = "") -> Environment:
+def environment(
+    requirements: str, *, python_env: str = PYTHON_ENV, python: str = "", model: str = MODEL
+) -> Environment:
     return parse_environment(
         python_env=python_env,
         requirements=requirements,
-        model=MODEL,
+        model=model,
+        server_version=lambda: "3.18.0",
         python=python,
         subject="version 4 of model 'roofs'",
     )
@@ -45,6 +48,10 @@ def test_mlflow_is_not_asked_for_twice(line: str) -> None:
 @pytest.mark.parametrize("line", ["mlflow-skinny==3.17.2", "mlflow.extra"])
 def test_mlflow_itself_is_added_in_the_version_that_logged_the_model(line: str) -> None:
     assert "mlflow==3.17.2" in environment(line).requirements
+
+
+def test_a_model_that_does_not_say_what_logged_it_is_served_by_the_version_of_its_registry() -> None:
+    assert environment("numpy==2", model="artifact_path: model\n").requirements == ("mlflow==3.18.0", "numpy==2")
 
 
 @pytest.mark.parametrize(

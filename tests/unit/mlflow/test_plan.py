@@ -11,7 +11,7 @@ from ansible_collections.modelyard.platform.plugins.module_utils._errors import 
 from ansible_collections.modelyard.platform.plugins.module_utils._mlflow.model import (
     ModelUri,
     ModelVersion,
-    ServedModel,
+    RegisteredModel,
     parse_model_uri,
     parse_version,
 )
@@ -40,7 +40,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_done_and_why(case: str) -> None:
     served, missing, reason = CASES[case]
-    steps = make_plan([ServedModel("roofs", CHAMPION)], {"roofs": FOUR}, served, frozenset(missing))
+    steps = make_plan([RegisteredModel("roofs", CHAMPION)], {"roofs": FOUR}, served, frozenset(missing))
     assert [(step.service, step.version.number, step.reason) for step in steps] == (
         [("roofs", "4", reason)] if reason else []
     )
@@ -65,6 +65,7 @@ def test_a_name_is_read_and_written_the_same(text: str, found: ModelUri) -> None
         "models:/roofs",
         "models:/roofs/Production",
         "models:/roofs/0",
+        "models:/roofs/1\u0663",
         "models:/roofs@",
         "models:/m@a/1",
         "runs:/1/model",
@@ -97,6 +98,16 @@ def test_an_answer_without_a_version_is_refused(answer: dict[str, object]) -> No
         PlatformError, match=r"^Cannot look up models:/roofs@champion: the registry answers without a version"
     ):
         parse_version(answer, CHAMPION)
+
+
+@pytest.mark.parametrize("number", ["", "0", "../../etc", "1/2", "\u0663", "1\n", "9" * 19])
+def test_a_version_that_is_no_number_names_no_folder(number: str) -> None:
+    with pytest.raises(PlatformError) as refused:
+        parse_version({"model_version": {"name": "roofs", "version": number}}, CHAMPION)
+    assert str(refused.value) == (
+        f"Cannot look up models:/roofs@champion: the registry answers with version {number!r}, which is no number; is "
+        "it MLflow 3?"
+    )
 
 
 def test_a_version_has_one_folder_and_every_other_one_another() -> None:

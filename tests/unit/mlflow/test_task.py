@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.modelyard.platform.plugins.module_utils._compose.site import Site
 from ansible_collections.modelyard.platform.plugins.module_utils._errors import PlatformError
 from ansible_collections.modelyard.platform.plugins.module_utils._mlflow.connection import Connection
-from ansible_collections.modelyard.platform.plugins.module_utils._mlflow.model import ServedModel, parse_model_uri
+from ansible_collections.modelyard.platform.plugins.module_utils._mlflow.model import RegisteredModel, parse_model_uri
 from ansible_collections.modelyard.platform.plugins.module_utils._mlflow.registry import Registry
 from ansible_collections.modelyard.platform.plugins.module_utils._mlflow.task import Task
 from support.fake_mlflow import FakeMlflow
@@ -40,7 +40,7 @@ def mlflow() -> Iterator[FakeMlflow]:
 def task(mlflow: FakeMlflow, folder: Path, *uris: str, **connection: Any) -> Task:
     values = {"username": mlflow.username, "password": mlflow.password, "address": "127.0.0.1", **connection}
     asked = Connection(f"http://mlflow.lab.test:{mlflow.port}", timeout_seconds=5, **values)
-    models = [ServedModel(f"s{number}", parse_model_uri(uri, "s")) for number, uri in enumerate(uris)]
+    models = [RegisteredModel(f"s{number}", parse_model_uri(uri, "s")) for number, uri in enumerate(uris)]
     return Task(Site(str(folder)), models, Registry(asked), wait_seconds=1)
 
 
@@ -63,6 +63,21 @@ def test_a_version_comes_whole_and_says_what_it_runs_in(mlflow: FakeMlflow, tmp_
     modes = {path.stat().st_mode & 0o777 for path in Path(model["path"]).rglob("*")}
     assert modes == {0o755, 0o644}, "the user of a container reads them"
     assert set(mlflow.hosts) == {f"mlflow.lab.test:{mlflow.port}"}, "the name is asked for, wherever it is connected to"
+
+
+def test_where_nothing_says_which_mlflow_serves_a_model_it_is_that_of_the_registry(
+    mlflow: FakeMlflow, tmp_path: Path
+) -> None:
+    mlflow.register("old", "1", {**FILES, "MLmodel": b"flavors: {}\n", "requirements.txt": b"numpy==2.4.6\n"})
+    mlflow.version = b"3.18.0\n"
+    image = run(mlflow, tmp_path, "models:/old/1")["models"]["s0"]["image"]
+    assert image["files"]["requirements.txt"] == "mlflow==3.18.0\nnumpy==2.4.6\n"
+    mlflow.version = b"<html>--index-url</html>"
+    with pytest.raises(PlatformError) as refused:
+        run(mlflow, tmp_path, "models:/old/1")
+    assert str(refused.value) == (
+        "Cannot ask MLflow for its version: it answers '<html>--index-url</html>'; correct the url."
+    )
 
 
 def test_a_second_run_asks_one_question_and_changes_nothing(mlflow: FakeMlflow, tmp_path: Path) -> None:

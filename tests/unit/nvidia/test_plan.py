@@ -22,10 +22,10 @@ from ansible_collections.modelyard.platform.plugins.module_utils._nvidia.plan im
     tell_findings,
     tell_reboot,
 )
-from ansible_collections.modelyard.platform.plugins.module_utils._nvidia.wanted import Machine, Wanted, unit_paths
+from ansible_collections.modelyard.platform.plugins.module_utils._nvidia.wanted import System, Wanted, unit_paths
 from support.gpu_hosts import FOLDER, RecordedHost, read_description
 
-MACHINE = Machine("debian", "bookworm", "6.1.0-40-cloud-amd64", "amd64")
+MACHINE = System("debian", "bookworm", "6.1.0-40-cloud-amd64", "amd64")
 SETTINGS: dict[str, Any] = {"runtimes": {"nvidia": {"path": "nvidia-container-runtime", "args": []}}}
 ALL = frozenset(unit_paths(Wanted()))
 

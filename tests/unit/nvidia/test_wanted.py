@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 from ansible_collections.modelyard.platform.plugins.module_utils._errors import PlatformError
 from ansible_collections.modelyard.platform.plugins.module_utils._nvidia.wanted import (
-    Machine,
+    System,
     Wanted,
     driver_packages,
     flavour_of,
@@ -20,10 +20,10 @@ from ansible_collections.modelyard.platform.plugins.module_utils._nvidia.wanted 
     unit_paths,
 )
 
-BOOKWORM = Machine("debian", "bookworm", "6.1.0-40-cloud-amd64", "amd64")
-TRIXIE = Machine("debian", "trixie", "6.12.48+deb13-amd64", "arm64")
+BOOKWORM = System("debian", "bookworm", "6.1.0-40-cloud-amd64", "amd64")
+TRIXIE = System("debian", "trixie", "6.12.48+deb13-amd64", "arm64")
 KNOWN = "known are Debian 12 and 13 and Ubuntu 22.04 and 24.04; install a driver yourself, then run again."
-NOBLE = Machine("ubuntu", "noble", "6.8.0-1040-aws", "amd64")
+NOBLE = System("ubuntu", "noble", "6.8.0-1040-aws", "amd64")
 
 
 def test_debian_takes_open_modules_of_one_branch_from_nvidia() -> None:
@@ -56,7 +56,7 @@ def test_ubuntu_has_its_own_driver() -> None:
 
 
 def test_later_kernels_of_ubuntu_have_names_of_their_own() -> None:
-    later = Machine("ubuntu", "noble", "6.14.0-33-generic", "amd64")
+    later = System("ubuntu", "noble", "6.14.0-33-generic", "amd64")
     assert driver_packages(Wanted(), later).names[1] == "linux-headers-generic-hwe-24.04"
     secure = driver_packages(Wanted(), replace(later, is_secure_boot=True))
     assert secure.names[0] == "linux-modules-nvidia-580-server-open-generic-hwe-24.04"
@@ -64,7 +64,7 @@ def test_later_kernels_of_ubuntu_have_names_of_their_own() -> None:
 
 
 def test_under_secure_boot_ubuntus_signed_modules_hold_the_kernel_with_them() -> None:
-    found = driver_packages(Wanted(), Machine("ubuntu", "jammy", "5.15.0-160-generic", "amd64", is_secure_boot=True))
+    found = driver_packages(Wanted(), System("ubuntu", "jammy", "5.15.0-160-generic", "amd64", is_secure_boot=True))
     assert found.names == (
         "linux-modules-nvidia-580-server-open-generic", "nvidia-headless-no-dkms-580-server-open",
         "nvidia-utils-580-server",
@@ -98,13 +98,13 @@ def test_a_kernel_of_ones_own_is_refused(kernel: str) -> None:
     [
         (Wanted(driver_branch="580.95"), NOBLE, "'580.95' is no branch of it; give its first number, such as 580."),
         (Wanted(driver_branch=""), NOBLE, "'' is no branch of it; give its first number, such as 580."),
-        (Wanted(), Machine("fedora", "", "6.17.1-300.fc43.x86_64", "amd64"), f"this is 'fedora ' on amd64, {KNOWN}"),
-        (Wanted(), Machine("debian", "trixie", "6.12.48+deb13-riscv64", "riscv64"),
+        (Wanted(), System("fedora", "", "6.17.1-300.fc43.x86_64", "amd64"), f"this is 'fedora ' on amd64, {KNOWN}"),
+        (Wanted(), System("debian", "trixie", "6.12.48+deb13-riscv64", "riscv64"),
          f"this is 'debian trixie' on riscv64, {KNOWN}"),
     ],
     ids=["a version", "nothing", "another distribution", "another machine"],
 )  # fmt: skip
-def test_what_cannot_be_installed_is_refused(wanted: Wanted, machine: Machine, said: str) -> None:
+def test_what_cannot_be_installed_is_refused(wanted: Wanted, machine: System, said: str) -> None:
     with pytest.raises(PlatformError) as refused:
         driver_packages(wanted, machine)
     assert str(refused.value) == f"Cannot install NVIDIA's driver: {said}"

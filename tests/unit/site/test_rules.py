@@ -142,6 +142,7 @@ def test_what_nobody_knows_fulfils_no_condition() -> None:
 
 VERSIONS = [
     ("v2.24.6+ds1-0ubuntu1~22.04.1", (2, 24, 6)), ("17-3.5", (17,)), ("29.1.3", (29, 1, 3)), ("latest", ()), ("", ()),
+    ("\u0663.1", ()), ("3.\u0661", (3,)),
 ]  # fmt: skip
 
 
