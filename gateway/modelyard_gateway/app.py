@@ -93,6 +93,10 @@ class Asked:
     def all(self, name: bytes) -> list[bytes]:
         return self._found.get(name, [])
 
+    def keys(self) -> tuple[list[bytes], list[bytes]]:
+        """Return the values of every header in which a key may be."""
+        return self.all(b"x-api-key"), self.all(b"authorization")
+
     def only(self, name: bytes) -> str:
         """Return the value of a header of the gate's own; empty where it is missing or not there once."""
         values = self.all(name)
@@ -133,7 +137,7 @@ class Gateway:
         asked = Asked(scope["headers"])
         service = asked.only(b"x-gate-service")
         checked = self._check(asked, service)
-        decision = checked if isinstance(checked, Denial) else await self._let_through(checked, service, receive)
+        decision = checked if isinstance(checked, Denial) else await self._let_through(asked, checked, service, receive)
         known = service if service in self._fleet.states else ""
         self._metrics.decided(known, decision)
         self._audit.add(
@@ -150,10 +154,9 @@ class Gateway:
         if not service:
             return Denial("misasked")
         now = asyncio.get_running_loop().time()
-        api_keys, authorizations = asked.all(b"x-api-key"), asked.all(b"authorization")
-        return self._porter.check(api_keys, authorizations, service, wall=self._wall(), now=now)
+        return self._porter.check(*asked.keys(), service, wall=self._wall(), now=now)
 
-    async def _let_through(self, key: Key, service: str, receive: Receive) -> Decision:
+    async def _let_through(self, asked: Asked, key: Key, service: str, receive: Receive) -> Decision:
         if self._fleet.grant(service):
             return Grant(key)
         held = asyncio.ensure_future(self._fleet.hold(service))
@@ -164,7 +167,11 @@ class Gateway:
         finally:
             held.cancel()
             left.cancel()
-        return Grant(key) if denial is None else dataclasses.replace(denial, key=key)
+        if denial is not None:
+            return dataclasses.replace(denial, key=key)
+        # While it was held its key may have been revoked, or have come to its end.
+        found = self._porter.look_up(*asked.keys(), service, wall=self._wall())
+        return found if isinstance(found, Denial) else Grant(found)
 
     async def _command(self, scope: Scope, verb: str, service: str, send: Send) -> None:
         if not _is_local(scope.get("client")):
