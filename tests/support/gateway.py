@@ -275,7 +275,7 @@ class FakeSite:
 
     def build(self) -> None:
         """Make the gateway anew, as a restart does."""
-        self.record = SleepRecord(str(self.record_path))
+        self.record = SleepRecord(str(self.record_path), lambda: self.wall + now())
         self.record.load()
         self.fleet = Fleet(self.engine, self.record, self._probe, self._read, self.metrics, self.timing)
         audit = AuditLog(self.audit_lines.append, lambda flush: flush())
