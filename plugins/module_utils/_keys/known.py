@@ -39,9 +39,12 @@ class Known:
 
     def has_id(self, client: str, name: str) -> bool:
         """Whether a key of that id cannot be made: there is one, or its secret's name is taken."""
-        declared = self.gateway.declared.get(client, ())
-        is_there = self.issued_client(client).key(name) is not None or any(key.id == name for key in declared)
+        is_there = self.issued_client(client).key(name) is not None or self.is_declared(client, name)
         return is_there or secret_name(client, name) in self.secrets
+
+    def is_declared(self, client: str, name: str) -> bool:
+        """Whether the gateway goes by what is declared of that key, whatever was issued."""
+        return any(key.id == name for key in self.gateway.declared.get(client, ()))
 
     def issued_client(self, client: str) -> IssuedClient:
         return self.issued.get(client, IssuedClient(()))

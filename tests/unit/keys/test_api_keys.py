@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -347,6 +348,25 @@ def test_the_list_is_a_table_and_says_how_each_stands(host: Host) -> None:
     )
     host.run("revoke", client="dan")
     assert ("dan", "20261122") not in host.states()
+
+
+def test_a_key_that_was_issued_and_is_declared_by_now_is_told_and_the_declared_one_stays(host: Host) -> None:
+    value = host.issue("alice", "*", id="laptop")
+    laptop = {"id": "laptop", "sha256": hashlib.sha256(value.encode()).hexdigest(), "scopes": ["chat"]}
+    (host.config / "keys.json").write_text(json.dumps({"format": 1, "clients": {"alice": {"keys": [laptop]}}}))
+    known, _store = read_known(host.places)
+    assert render_keys(list_keys(known, NOW)) == (
+        "CLIENT  ID      SCOPES  EXPIRES  STATE\n"
+        "alice   laptop  *       never    active (the declared one counts; revoke this\n"
+        "                                 one)\n"
+        "alice   laptop  chat    never    active (declared)\n"
+    )
+    done = host.run("revoke", client="alice")
+    assert [step.reason for step in done.plan.steps] == [
+        "it was asked for; it is declared too, and good as long as the inventory (gateway_clients) or a role names it"
+    ]
+    assert host.value("gateway_key_alice_laptop") == value
+    assert host.states() == {("alice", "laptop"): "active"}
 
 
 class Killed(BaseException):
