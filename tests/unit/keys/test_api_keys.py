@@ -12,6 +12,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -324,6 +325,24 @@ def test_without_a_gateway_nothing_is_issued_and_the_list_is_empty(host: Host) -
         f"{host.site}/projects/*-gateway has no services.json; deploy the site first, or name the host that has it."
     )
     assert result_of(host.run("list"), NOW)["table"] == "No key was issued here, and none is declared.\n"
+
+
+def test_of_several_gateways_the_one_that_is_meant_has_to_be_named(host: Host) -> None:
+    other = host.config.parents[1] / "other-gateway" / "config"
+    shutil.copytree(host.config, other)
+    with pytest.raises(PlatformError) as error:
+        host.issue()
+    assert str(error.value) == (
+        f"Cannot tell which gateway is meant: {other} and {host.config} are of one; name it (gateway)."
+    )
+    host.places = replace(host.places, gateway=str(host.config))
+    assert host.issue()
+    # Nor is anything one that merely is called so.
+    shutil.rmtree(other.parent)
+    (other.parent / "data").mkdir(parents=True)
+    (other.parent / "data" / "services.json").write_text("{}")
+    host.places = replace(host.places, gateway="")
+    assert host.issue("bob")
 
 
 def test_the_list_is_a_table_and_says_how_each_stands(host: Host) -> None:
