@@ -37,11 +37,12 @@ none, is the gateway's fault: the gate answers 503. It never lets a request thro
 * ``X-API-Key`` and ``Authorization`` end at the gate, as do ``X-Auth-*`` that a client sent.
 * It answers CORS preflights itself. One that comes here is denied like any request without a key, and wakes nothing.
 
-Others may ask ``GET /-/health/SERVICE`` (its phase alone, wakes nothing, needs no key), ``GET /-/live``, and, in the
-gate's network namespace, ``GET /-/metrics``.
+Others may ask ``GET /-/health/SERVICE`` (its phase alone, wakes nothing, needs no key), and, in the gate's network
+namespace, ``GET /-/metrics`` and ``GET /-/live``: 204, or 503 and a line for each file that changed and is not used.
 
-Who deploys asks ``POST /-/prove/SERVICE`` and ``POST /-/rest/SERVICE?seconds=N`` by :mod:`.client`, from this machine's
-own network namespace alone; the gate forwards neither. The answer is 200 with ``{"outcome": ..., "cause": ...}``.
+Who deploys asks ``POST /-/prove/SERVICE``, ``POST /-/rest/SERVICE?seconds=N`` and ``POST /-/check``, which reads the
+files that changed, by :mod:`.client`, from this machine's own network namespace alone; the gate forwards none of them.
+The answer is 200 with ``{"outcome": ..., "cause": ...}``.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ import ipaddress
 import json
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any
 
 from .audit import AuditLog
@@ -77,7 +78,7 @@ _READ = frozenset(
     }
 )  # fmt: skip
 _JSON = b"application/json"
-_COMMAND = re.compile(r"/-/(prove|rest)/([^/]+)")
+_COMMAND = re.compile(r"/-/(?:(prove|rest)/([^/]+)|check)")
 _SECONDS = re.compile(rb"seconds=([0-9]{1,5})")
 
 
@@ -104,12 +105,22 @@ class Asked:
 
 
 class Gateway:
-    """The application."""
+    """The application.
+
+    :param check_files: reads the files that changed, and returns why each that is not used is not.
+    """
 
     def __init__(
-        self, porter: Porter, fleet: Fleet, metrics: Metrics, audit: AuditLog, wall: Callable[[], float] = time.time
+        self,
+        porter: Porter,
+        fleet: Fleet,
+        metrics: Metrics,
+        audit: AuditLog,
+        wall: Callable[[], float] = time.time,
+        check_files: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._porter, self._fleet, self._metrics, self._audit, self._wall = porter, fleet, metrics, audit, wall
+        self._check_files = check_files
         self._commands = Commands(fleet)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -129,7 +140,8 @@ class Gateway:
         elif path == "/-/metrics":
             await _answer(send, 200, [(b"content-type", CONTENT_TYPE)], self._metrics.text(self._readings()))
         elif path == "/-/live":
-            await _answer(send, 204)
+            refusals = self._check_files()
+            await _answer(send, 503 if refusals else 204, body="".join(f"{one}\n" for one in refusals).encode())
         else:
             await _answer(send, 404)
 
@@ -173,7 +185,7 @@ class Gateway:
         found = self._porter.look_up(*asked.keys(), service, wall=self._wall())
         return found if isinstance(found, Denial) else Grant(found)
 
-    async def _command(self, scope: Scope, verb: str, service: str, send: Send) -> None:
+    async def _command(self, scope: Scope, verb: str | None, service: str, send: Send) -> None:
         if not _is_local(scope.get("client")):
             await _answer(send, 404)
             return
@@ -184,7 +196,10 @@ class Gateway:
         report = await self._carry_out(verb, service, float(seconds[1]) if seconds else None)
         await _answer(send, 200, [(b"content-type", _JSON)], json.dumps(dataclasses.asdict(report)).encode())
 
-    async def _carry_out(self, verb: str, service: str, seconds: float | None) -> Report:
+    async def _carry_out(self, verb: str | None, service: str, seconds: float | None) -> Report:
+        if verb is None:
+            refusals = self._check_files()
+            return Report("refused" if refusals else "in_use", " ".join(refusals))
         if verb == "prove":
             return await self._commands.prove(service)
         return await self._commands.rest(service) if seconds is None else await self._commands.rest(service, seconds)

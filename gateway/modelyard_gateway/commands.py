@@ -25,7 +25,9 @@ from .engine import Container, EngineError, MissingContainerError
 from .fleet import Fleet
 from .state import ServiceState
 
-Outcome = Literal["proven", "rested", "failed", "busy", "no_room", "unknown", "unreachable", "stopping"]
+Outcome = Literal[
+    "proven", "rested", "failed", "busy", "no_room", "unknown", "unreachable", "stopping", "in_use", "refused"
+]
 
 _POLL_SECONDS = 0.5
 _DRAIN_SECONDS = 60.0
@@ -35,8 +37,9 @@ _DRAIN_SECONDS = 60.0
 class Report:
     """What came of it.
 
-    ``proven``, ``rested``: as asked. ``failed``: the service does not wake. ``busy``: something is in flight still. All
-    else says nothing of the service. ``cause``: one line, empty where there is nothing to add.
+    ``proven``, ``rested``: as asked. ``failed``: the service does not wake. ``busy``: something is in flight still.
+    ``in_use``: the files are, as they are now. ``refused``: one is not. All else says nothing of the service.
+    ``cause``: one line, empty where there is nothing to add.
     """
 
     outcome: Outcome

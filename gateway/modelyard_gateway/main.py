@@ -95,7 +95,8 @@ class Program:
             LOG.error("%s", error)
             return 1
         audit = AuditLog(_write_out, lambda flush: loop.call_later(_AUDIT_DELAY_SECONDS, flush))
-        server = _Server(self._config(Gateway(self._porter, self._fleet, self._metrics, audit)))
+        gateway = Gateway(self._porter, self._fleet, self._metrics, audit, check_files=self._check_files)
+        server = _Server(self._config(gateway))
         loop.add_signal_handler(signal.SIGHUP, lambda: self._look(anyway=True))
         for ending in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(ending, self._end, server)
@@ -130,6 +131,10 @@ class Program:
     def _look(self, *, anyway: bool = False) -> None:
         for file in self._files:
             file.look(self._metrics, anyway=anyway)
+
+    def _check_files(self) -> list[str]:
+        self._look()
+        return [file.refusal for file in self._files if file.refusal]
 
     def _end(self, server: uvicorn.Server) -> None:
         # Who waits is told so first: the server waits for them.

@@ -20,6 +20,7 @@ import pytest
 from support.events import EventRecorder
 from support.gate import CLIENTS, NEVER, GateSite, Service, host_of, reply_to, running_site
 from support.gate_load import malformed_heads, open_websocket, send_mix, status_of
+from support.modules import run_module
 
 TASK = "Apply the project"
 SERVICES = [
@@ -295,6 +296,46 @@ def test_a_new_service_and_a_revoked_key_restart_nothing_and_cut_nothing(gate: G
     gate.edge.wait_for(host_of("late"), 401)
     assert gate.ask("late").status == 200
     assert gate.ask("chat", key="going").status == 403
+
+
+def test_what_the_gateway_refuses_fails_the_run_and_what_was_there_comes_back(gate: GateSite) -> None:
+    before, good = gate.ids(), (gate.project_folder / "config/keys.json").read_bytes()
+    wrong = [{"name": "app", "scopes": ["*"], "keys": [{"id": "1", "not_after": "soon"}]}]
+    done = gate.apply(clients=wrong, fails=True)
+    assert done.rc != 0
+    said = str(done.results[TASK]["msg"])
+    assert "Cannot use /config/keys.json: clients.app.keys[0] has not_after 'soon', which is not of the form" in said
+    assert "serves again" in said
+    assert (gate.project_folder / "config/keys.json").read_bytes() == good
+    assert gate.ids() == before
+    assert gate.ask("chat").status == 200
+
+
+def test_a_key_is_in_force_when_it_was_issued_and_one_that_cannot_be_is_told(gate: GateSite) -> None:
+    places = {"site_directory": str(gate.site.directory), "secret_store": str(gate.roles.secret_store)}
+    issue = {"action": "issue", "client": "alice", "scopes": ["chat"], **places}
+    done = run_module("api_keys", issue)
+    assert not done.failed, done.msg
+    alice = {"X-API-Key": gate.edge.secret(done["secret"])}
+    assert gate.ask("chat", key=None, headers=alice).status == 200
+    probe = gate.part("gateway").attrs["Config"]["Healthcheck"]["Test"][1:]
+    assert gate.inside("gateway", *probe) == ""
+    keys = gate.project_folder / "config/keys.json"
+    good = keys.read_bytes()
+    keys.write_bytes(b"{")
+    refused = run_module("api_keys", issue)
+    told = "Cannot use /config/keys.json: it is no JSON; render the file anew."
+    assert refused.msg == (
+        f"Cannot issue a key for client 'alice' for now: it is written down, and the gateway goes by what it has read "
+        f"before. {told}"
+    )
+    unhealthy = gate.part("gateway").exec_run(probe)
+    assert (unhealthy.exit_code, unhealthy.output) == (1, f"{told}\n".encode())
+    assert gate.figure('reload_refused{file="keys"}') == 1
+    assert gate.ask("chat").status == 200
+    keys.write_bytes(good)
+    assert not run_module("api_keys", {"action": "revoke", "client": "alice", **places}).failed
+    assert gate.ask("chat", key=None, headers=alice).status == 403
 
 
 def test_an_idle_service_is_stopped_and_never_during_a_request(gate: GateSite) -> None:

@@ -25,6 +25,14 @@ class Places:
     gateway: str = ""
 
     @property
+    def gateway_folder(self) -> str:
+        """The folder of the gateway's configuration; empty where there is none.
+
+        :raises PlatformError: none is named, and there are several.
+        """
+        return self.gateway or find_gateway(self.site_directory)
+
+    @property
     def issued(self) -> IssuedFile:
         return IssuedFile(Site(self.site_directory))
 
@@ -56,5 +64,5 @@ def read_known(places: Places) -> tuple[Known, SecretStore]:
     :raises PlatformError: a file is damaged, or newer code has written it.
     """
     store = SecretStore.load(places.secret_store)
-    gateway = read_gateway(places.gateway or find_gateway(places.site_directory))
+    gateway = read_gateway(places.gateway_folder)
     return Known(places.issued.read(), gateway, frozenset(store.secrets)), store

@@ -576,6 +576,8 @@ def test_a_rest_without_an_engine(tmp_path: Path) -> None:
     [
         ("172.30.0.9", "POST", "/-/prove/chat", 404),
         ("172.30.0.9", "POST", "/-/rest/chat", 404),
+        ("172.30.0.9", "POST", "/-/check", 404),
+        ("127.0.0.1", "GET", "/-/check", 405),
         ("::1", "GET", "/-/prove/chat", 405),
         ("127.0.0.1", "GET", "/-/rest/chat", 405),
         ("127.0.0.1", "POST", "/-/prove/a/b", 405),

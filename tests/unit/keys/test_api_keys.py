@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.modelyard.platform.plugins.module_utils._compose.engine import Engine
+from ansible_collections.modelyard.platform.plugins.module_utils._compose.project import Sleeper
 from ansible_collections.modelyard.platform.plugins.module_utils._errors import PlatformError
-from ansible_collections.modelyard.platform.plugins.module_utils._keys import task
+from ansible_collections.modelyard.platform.plugins.module_utils._keys import in_force, task
 from ansible_collections.modelyard.platform.plugins.module_utils._keys.issued import IssuedFile
 from ansible_collections.modelyard.platform.plugins.module_utils._keys.known import Places, read_known
 from ansible_collections.modelyard.platform.plugins.module_utils._keys.listing import list_keys, render_keys
@@ -386,6 +388,46 @@ def test_a_key_that_was_issued_and_is_declared_by_now_is_told_and_the_declared_o
     ]
     assert host.value("gateway_key_alice_laptop") == value
     assert host.states() == {("alice", "laptop"): "active"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ((0, ""), ""),
+        ((75, "it does not run"), "it does not run"),
+        ((137, "it was cut"), "it was cut"),
+    ],
+    ids=["read", "no gateway runs", "cut"],
+)
+def test_the_gateway_is_asked_to_read_the_keys(
+    answer: tuple[int, str], said: str, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Sleeper, str]] = []
+
+    def ask(_engine: Engine, sleeper: Sleeper, *words: str) -> tuple[int, str]:
+        asked.append((sleeper, *words))
+        return answer
+
+    monkeypatch.setattr(in_force, "ask_gateway", ask)
+    assert in_force.have_read(host.places.gateway_folder, "issue a key") == said
+    assert asked == [(Sleeper("test-gateway", "gateway", ""), "check")]
+
+
+def test_files_that_the_gateway_refuses_are_told(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusal = "Cannot use /config/keys.json: it is no JSON; render the file anew."
+    monkeypatch.setattr(in_force, "ask_gateway", lambda *_asked: (1, refusal))
+    with pytest.raises(PlatformError) as error:
+        in_force.have_read(host.places.gateway_folder, "issue a key for client 'alice'")
+    assert str(error.value) == (
+        "Cannot issue a key for client 'alice' for now: it is written down, and the gateway goes by what it has read "
+        f"before. {refusal}"
+    )
+
+
+def test_an_engine_of_another_machine_is_told(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://192.0.2.1:2375")
+    said = in_force.have_read(host.places.gateway_folder, "issue a key")
+    assert said.startswith("Cannot use the engine at DOCKER_HOST='tcp://192.0.2.1:2375'"), said
 
 
 class Killed(BaseException):
