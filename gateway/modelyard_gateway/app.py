@@ -7,12 +7,13 @@
 **The gate asks** ``GET /auth`` by ``auth_request``, without the body, and sets (nobody else may: ``proxy_set_header``
 replaces what a client sent under these names):
 
-=====================  ==================================================
-``X-Gate-Service``     the service's name, from the gate's own configuration
-``X-Original-Method``  ``$request_method``, for the audit log
-``X-Original-URI``     ``$request_uri``, for the audit log, which leaves the query out
-``X-Original-Address`` the client's address, for the audit log
-=====================  ==================================================
+========================  ==================================================
+``X-Gate-Service``        the service's name, from the gate's own configuration
+``X-Original-Method``     ``$request_method``, for the audit log
+``X-Original-URI``        ``$request_uri``, for the audit log, which leaves the query out
+``X-Original-Address``    ``$remote_addr``: who dialled the gate
+``X-Original-Forwarded``  what that one said in ``X-Forwarded-For``, where the edge may be who dials
+========================  ==================================================
 
 and passes the client's ``X-API-Key`` and ``Authorization`` on as they came, all of them.
 
@@ -23,6 +24,8 @@ and passes the client's ``X-API-Key`` and ``Authorization`` on as they came, all
 ``X-Gate-Challenge``    with 401: the value of ``WWW-Authenticate``
 ``X-Gate-Retry-After``  with 429 and 503: the value of ``Retry-After``
 ======================  =================================================
+
+and either with ``X-Auth-Address``, the address that the request is from: :mod:`.edge` says whose word counts.
 
 A denial is always 403, since ``auth_request`` passes 401 and 403 on and makes 500 of all else. The gate takes these
 headers by ``auth_request_set`` and answers with that status in an ``error_page 403`` of its own. Any other answer, or
@@ -60,6 +63,7 @@ from .audit import AuditLog
 from .commands import Commands, Report
 from .credential import Porter
 from .decision import Decision, Denial, Grant, headers_of
+from .edge import Edge
 from .fleet import Fleet
 from .keys import Key
 from .metrics import CONTENT_TYPE, Metrics, Readings
@@ -74,7 +78,7 @@ _HEALTH = "/-/health/"
 _READ = frozenset(
     {
         b"x-api-key", b"authorization", b"x-gate-service", b"x-original-method", b"x-original-uri",
-        b"x-original-address",
+        b"x-original-address", b"x-original-forwarded",
     }
 )  # fmt: skip
 _JSON = b"application/json"
@@ -118,9 +122,10 @@ class Gateway:
         audit: AuditLog,
         wall: Callable[[], float] = time.time,
         check_files: Callable[[], Sequence[str]] = tuple,
+        edge: Edge | None = None,
     ) -> None:
         self._porter, self._fleet, self._metrics, self._audit, self._wall = porter, fleet, metrics, audit, wall
-        self._check_files = check_files
+        self._check_files, self._edge = check_files, edge or Edge()
         self._commands = Commands(fleet)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -151,6 +156,7 @@ class Gateway:
         checked = self._check(asked, service)
         decision = checked if isinstance(checked, Denial) else await self._let_through(asked, checked, service, receive)
         known = service if service in self._fleet.states else ""
+        remote = self._edge.client_of(asked.only(b"x-original-address"), asked.only(b"x-original-forwarded"))
         self._metrics.decided(known, decision)
         self._audit.add(
             self._wall(),
@@ -158,9 +164,10 @@ class Gateway:
             decision,
             method=asked.only(b"x-original-method"),
             target=asked.only(b"x-original-uri"),
-            remote=asked.only(b"x-original-address"),
+            remote=remote,
         )
-        await _answer(send, 204 if isinstance(decision, Grant) else 403, headers_of(decision))
+        headers = [*headers_of(decision), (b"x-auth-address", remote.encode("latin-1"))]
+        await _answer(send, 204 if isinstance(decision, Grant) else 403, headers)
 
     def _check(self, asked: Asked, service: str) -> Key | Denial:
         if not service:

@@ -225,6 +225,34 @@ def test_programs_of_the_site_ask_by_path(gate: GateSite) -> None:
     assert ask("/nobody/v1", gate.key("app")).startswith("404 ")
 
 
+def test_no_container_says_for_another_address_who_a_request_is_from(gate: GateSite) -> None:
+    """As an app in the edge's network, which may dial the gate as the edge does."""
+    script = (
+        "import http.client, json, socket, sys\n"
+        "own = socket.gethostbyname(socket.gethostname())\n"
+        "lies = {name: '192.0.2.66' for name in ('X-Real-IP', 'X-Forwarded-For', 'X-Original-Forwarded')}\n"
+        "for port, path in ((8080, '/echo'), (8081, '/chat/echo')):\n"
+        "    c = http.client.HTTPConnection('gate', port)\n"
+        "    c.request('GET', path, headers={'Host': sys.argv[1], 'X-API-Key': sys.argv[2], **lies})\n"
+        "    told = dict(json.loads(c.getresponse().read())['headers'])\n"
+        "    print(own, told['X-Forwarded-For'], told['X-Real-IP'])"
+    )
+    output = gate.site.engine.containers.run(
+        gate.container("chat").image.id, ["python3", "-c", script, host_of("chat"), gate.key("app")],
+        name=gate.site.name("liar"), network=gate.site.name("edge"), remove=True,
+    )  # fmt: skip
+    assert isinstance(output, bytes)
+    by_name, by_path = (line.split() for line in output.decode().splitlines())
+    assert len({*by_name, *by_path}) == 1, "its own address, whatever it says"
+    own, edge = by_name[0], gate.edge.container("traefik").attrs["NetworkSettings"]["Networks"]
+    through = dict(gate.ask("chat").told["headers"])["X-Forwarded-For"]
+    assert through not in {own, *(network["IPAddress"] for network in edge.values())}, "the edge is believed"
+    time.sleep(1.5)  # the gate writes its log once a second
+    told = [gate.part(part).logs() for part in ("gate", "gateway")]
+    assert not [log for log in told if b"192.0.2.66" in log]
+    assert all(f'"{own}"'.encode() in log and f'"{through}"'.encode() in log for log in told)
+
+
 def test_nobody_reaches_a_service_but_the_gate(gate: GateSite) -> None:
     assert gate.ask("chat").status == 200
     address = gate.container("chat").attrs["NetworkSettings"]["Networks"][gate.site.name("inference")]["IPAddress"]

@@ -244,12 +244,13 @@ def test_settings(tmp_path: Path) -> None:
     path = tmp_path / "settings.json"
     given = {
         "format": 1, "listen": {"port": 9090}, "engine": "http://proxy:2375", "keys": ["/k", "/i"], "services": "/s",
-        "state": "/a", "timing": {"dial_seconds": 3, "most_waiting": 7},
+        "state": "/a", "timing": {"dial_seconds": 3, "most_waiting": 7}, "edge": ["traefik-1"],
     }  # fmt: skip
     path.write_text(json.dumps(given))
     timing = Timing(dial_seconds=3.0, most_waiting=7)
     keys = ("/k", "/i")
-    assert read_settings(str(path)) == Settings("127.0.0.1", 9090, "http://proxy:2375", keys, "/s", "/a", timing)
+    expected = Settings("127.0.0.1", 9090, "http://proxy:2375", keys, "/s", "/a", timing, ("traefik-1",))
+    assert read_settings(str(path)) == expected
     for wrong in ([], ["/k", "/k"]):
         path.write_text(json.dumps({**given, "keys": wrong}))
         with pytest.raises(
