@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""``python -m modelyard_gateway SETTINGS`` is the gateway; ``prove NAME`` and ``rest NAME`` ask the one that runs."""
+"""``python -m modelyard_gateway SETTINGS`` is the gateway; ``prove``, ``rest`` and ``check`` ask the one that runs."""
 
 from __future__ import annotations
 

@@ -7,12 +7,13 @@
 **The gate asks** ``GET /auth`` by ``auth_request``, without the body, and sets (nobody else may: ``proxy_set_header``
 replaces what a client sent under these names):
 
-=====================  ==================================================
-``X-Gate-Service``     the service's name, from the gate's own configuration
-``X-Original-Method``  ``$request_method``, for the audit log
-``X-Original-URI``     ``$request_uri``, for the audit log, which leaves the query out
-``X-Original-Address`` the client's address, for the audit log
-=====================  ==================================================
+========================  ==================================================
+``X-Gate-Service``        the service's name, from the gate's own configuration
+``X-Original-Method``     ``$request_method``, for the audit log
+``X-Original-URI``        ``$request_uri``, for the audit log, which leaves the query out
+``X-Original-Address``    ``$remote_addr``: who dialled the gate
+``X-Original-Forwarded``  what that one said in ``X-Forwarded-For``, where the edge may be who dials
+========================  ==================================================
 
 and passes the client's ``X-API-Key`` and ``Authorization`` on as they came, all of them.
 
@@ -23,6 +24,8 @@ and passes the client's ``X-API-Key`` and ``Authorization`` on as they came, all
 ``X-Gate-Challenge``    with 401: the value of ``WWW-Authenticate``
 ``X-Gate-Retry-After``  with 429 and 503: the value of ``Retry-After``
 ======================  =================================================
+
+and either with ``X-Auth-Address``, the address that the request is from: :mod:`.edge` says whose word counts.
 
 A denial is always 403, since ``auth_request`` passes 401 and 403 on and makes 500 of all else. The gate takes these
 headers by ``auth_request_set`` and answers with that status in an ``error_page 403`` of its own. Any other answer, or
@@ -37,11 +40,12 @@ none, is the gateway's fault: the gate answers 503. It never lets a request thro
 * ``X-API-Key`` and ``Authorization`` end at the gate, as do ``X-Auth-*`` that a client sent.
 * It answers CORS preflights itself. One that comes here is denied like any request without a key, and wakes nothing.
 
-Others may ask ``GET /-/health/SERVICE`` (its phase alone, wakes nothing, needs no key), ``GET /-/live``, and, in the
-gate's network namespace, ``GET /-/metrics``.
+Others may ask ``GET /-/health/SERVICE`` (its phase alone, wakes nothing, needs no key), and, in the gate's network
+namespace, ``GET /-/metrics`` and ``GET /-/live``: 204, or 503 and a line for each file that changed and is not used.
 
-Who deploys asks ``POST /-/prove/SERVICE`` and ``POST /-/rest/SERVICE?seconds=N`` by :mod:`.client`, from this machine's
-own network namespace alone; the gate forwards neither. The answer is 200 with ``{"outcome": ..., "cause": ...}``.
+Who deploys asks ``POST /-/prove/SERVICE``, ``POST /-/rest/SERVICE?seconds=N`` and ``POST /-/check``, which reads the
+files that changed, by :mod:`.client`, from this machine's own network namespace alone; the gate forwards none of them.
+The answer is 200 with ``{"outcome": ..., "cause": ...}``.
 """
 
 from __future__ import annotations
@@ -52,13 +56,14 @@ import ipaddress
 import json
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any
 
 from .audit import AuditLog
 from .commands import Commands, Report
 from .credential import Porter
 from .decision import Decision, Denial, Grant, headers_of
+from .edge import Edge
 from .fleet import Fleet
 from .keys import Key
 from .metrics import CONTENT_TYPE, Metrics, Readings
@@ -73,11 +78,11 @@ _HEALTH = "/-/health/"
 _READ = frozenset(
     {
         b"x-api-key", b"authorization", b"x-gate-service", b"x-original-method", b"x-original-uri",
-        b"x-original-address",
+        b"x-original-address", b"x-original-forwarded",
     }
 )  # fmt: skip
 _JSON = b"application/json"
-_COMMAND = re.compile(r"/-/(prove|rest)/([^/]+)")
+_COMMAND = re.compile(r"/-/(?:(prove|rest)/([^/]+)|check)")
 _SECONDS = re.compile(rb"seconds=([0-9]{1,5})")
 
 
@@ -93,6 +98,10 @@ class Asked:
     def all(self, name: bytes) -> list[bytes]:
         return self._found.get(name, [])
 
+    def keys(self) -> tuple[list[bytes], list[bytes]]:
+        """Return the values of every header in which a key may be."""
+        return self.all(b"x-api-key"), self.all(b"authorization")
+
     def only(self, name: bytes) -> str:
         """Return the value of a header of the gate's own; empty where it is missing or not there once."""
         values = self.all(name)
@@ -100,12 +109,23 @@ class Asked:
 
 
 class Gateway:
-    """The application."""
+    """The application.
+
+    :param check_files: reads the files that changed, and returns why each that is not used is not.
+    """
 
     def __init__(
-        self, porter: Porter, fleet: Fleet, metrics: Metrics, audit: AuditLog, wall: Callable[[], float] = time.time
+        self,
+        porter: Porter,
+        fleet: Fleet,
+        metrics: Metrics,
+        audit: AuditLog,
+        wall: Callable[[], float] = time.time,
+        check_files: Callable[[], Sequence[str]] = tuple,
+        edge: Edge | None = None,
     ) -> None:
         self._porter, self._fleet, self._metrics, self._audit, self._wall = porter, fleet, metrics, audit, wall
+        self._check_files, self._edge = check_files, edge or Edge()
         self._commands = Commands(fleet)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -125,7 +145,8 @@ class Gateway:
         elif path == "/-/metrics":
             await _answer(send, 200, [(b"content-type", CONTENT_TYPE)], self._metrics.text(self._readings()))
         elif path == "/-/live":
-            await _answer(send, 204)
+            refusals = self._check_files()
+            await _answer(send, 503 if refusals else 204, body="".join(f"{one}\n" for one in refusals).encode())
         else:
             await _answer(send, 404)
 
@@ -133,8 +154,9 @@ class Gateway:
         asked = Asked(scope["headers"])
         service = asked.only(b"x-gate-service")
         checked = self._check(asked, service)
-        decision = checked if isinstance(checked, Denial) else await self._let_through(checked, service, receive)
+        decision = checked if isinstance(checked, Denial) else await self._let_through(asked, checked, service, receive)
         known = service if service in self._fleet.states else ""
+        remote = self._edge.client_of(asked.only(b"x-original-address"), asked.only(b"x-original-forwarded"))
         self._metrics.decided(known, decision)
         self._audit.add(
             self._wall(),
@@ -142,18 +164,18 @@ class Gateway:
             decision,
             method=asked.only(b"x-original-method"),
             target=asked.only(b"x-original-uri"),
-            remote=asked.only(b"x-original-address"),
+            remote=remote,
         )
-        await _answer(send, 204 if isinstance(decision, Grant) else 403, headers_of(decision))
+        headers = [*headers_of(decision), (b"x-auth-address", remote.encode("latin-1"))]
+        await _answer(send, 204 if isinstance(decision, Grant) else 403, headers)
 
     def _check(self, asked: Asked, service: str) -> Key | Denial:
         if not service:
             return Denial("misasked")
         now = asyncio.get_running_loop().time()
-        api_keys, authorizations = asked.all(b"x-api-key"), asked.all(b"authorization")
-        return self._porter.check(api_keys, authorizations, service, wall=self._wall(), now=now)
+        return self._porter.check(*asked.keys(), service, wall=self._wall(), now=now)
 
-    async def _let_through(self, key: Key, service: str, receive: Receive) -> Decision:
+    async def _let_through(self, asked: Asked, key: Key, service: str, receive: Receive) -> Decision:
         if self._fleet.grant(service):
             return Grant(key)
         held = asyncio.ensure_future(self._fleet.hold(service))
@@ -164,9 +186,13 @@ class Gateway:
         finally:
             held.cancel()
             left.cancel()
-        return Grant(key) if denial is None else dataclasses.replace(denial, key=key)
+        if denial is not None:
+            return dataclasses.replace(denial, key=key)
+        # While it was held its key may have been revoked, or have come to its end.
+        found = self._porter.look_up(*asked.keys(), service, wall=self._wall())
+        return found if isinstance(found, Denial) else Grant(found)
 
-    async def _command(self, scope: Scope, verb: str, service: str, send: Send) -> None:
+    async def _command(self, scope: Scope, verb: str | None, service: str, send: Send) -> None:
         if not _is_local(scope.get("client")):
             await _answer(send, 404)
             return
@@ -177,7 +203,10 @@ class Gateway:
         report = await self._carry_out(verb, service, float(seconds[1]) if seconds else None)
         await _answer(send, 200, [(b"content-type", _JSON)], json.dumps(dataclasses.asdict(report)).encode())
 
-    async def _carry_out(self, verb: str, service: str, seconds: float | None) -> Report:
+    async def _carry_out(self, verb: str | None, service: str, seconds: float | None) -> Report:
+        if verb is None:
+            refusals = self._check_files()
+            return Report("refused" if refusals else "in_use", " ".join(refusals))
         if verb == "prove":
             return await self._commands.prove(service)
         return await self._commands.rest(service) if seconds is None else await self._commands.rest(service, seconds)

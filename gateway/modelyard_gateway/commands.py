@@ -12,7 +12,7 @@ sleep at once.
 
 A service that *rests* lets nobody through and is not woken: requests wait. It is stopped when nothing is in flight any
 more, and stays down until another container has its name, its proof is asked for, or ``rest_seconds`` of the settings'
-timing are over: whoever asked may have been killed.
+timing are over: whoever asked may have been killed. A gateway that is started anew meanwhile goes on with it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from .engine import Container, EngineError, MissingContainerError
 from .fleet import Fleet
 from .state import ServiceState
 
-Outcome = Literal["proven", "rested", "failed", "busy", "no_room", "unknown", "unreachable", "stopping"]
+Outcome = Literal[
+    "proven", "rested", "failed", "busy", "no_room", "unknown", "unreachable", "stopping", "in_use", "refused"
+]
 
 _POLL_SECONDS = 0.5
 _DRAIN_SECONDS = 60.0
@@ -35,8 +37,9 @@ _DRAIN_SECONDS = 60.0
 class Report:
     """What came of it.
 
-    ``proven``, ``rested``: as asked. ``failed``: the service does not wake. ``busy``: something is in flight still. All
-    else says nothing of the service. ``cause``: one line, empty where there is nothing to add.
+    ``proven``, ``rested``: as asked. ``failed``: the service does not wake. ``busy``: something is in flight still.
+    ``in_use``: the files are, as they are now. ``refused``: one is not. All else says nothing of the service.
+    ``cause``: one line, empty where there is nothing to add.
     """
 
     outcome: Outcome
@@ -55,7 +58,7 @@ class Commands:
         state = await self._find(name)
         if state is None:
             return Report("unknown", "the gateway knows no such service")
-        state.rests_until = 0.0
+        self._fleet.end_rest(state)
         async with self._locks.setdefault(name, asyncio.Lock()):
             return await self._prove(state)
 
@@ -124,10 +127,10 @@ class Commands:
         if state is None:
             return Report("rested", "the gateway knows no such service")
         until = _now() + seconds
-        state.rests_until = until + self._fleet.timing.rest_seconds
+        self._fleet.let_rest(state, seconds + self._fleet.timing.rest_seconds)
         report = await self._rest(state, until)
         if state.rests_until:
-            state.rests_until = _now() + self._fleet.timing.rest_seconds
+            self._fleet.let_rest(state, self._fleet.timing.rest_seconds)
         return report
 
     async def _rest(self, state: ServiceState, until: float) -> Report:

@@ -63,6 +63,16 @@ class Porter:
         :param wall: Unix seconds.
         :param now: seconds of a clock that never goes back.
         """
+        key = self.look_up(api_keys, authorizations, service, wall=wall)
+        if isinstance(key, Denial):
+            return key
+        wait_seconds = self._buckets.take(key.client, key.rate, now)
+        return Denial("over_rate", whole_seconds(wait_seconds), key) if wait_seconds else key
+
+    def look_up(
+        self, api_keys: Sequence[bytes], authorizations: Sequence[bytes], service: str, *, wall: float
+    ) -> Key | Denial:
+        """Return the same, whatever the client's rate: of a request that was counted before it was held."""
         given, reason = given_key(api_keys, authorizations)
         if reason is not None:
             return Denial(reason)
@@ -71,7 +81,4 @@ class Porter:
             return Denial("wrong_key")
         if key.is_expired(wall):
             return Denial("expired_key", key=key)
-        if not key.opens(service):
-            return Denial("wrong_scope", key=key)
-        wait_seconds = self._buckets.take(key.client, key.rate, now)
-        return Denial("over_rate", whole_seconds(wait_seconds), key) if wait_seconds else key
+        return key if key.opens(service) else Denial("wrong_scope", key=key)

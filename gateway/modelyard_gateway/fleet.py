@@ -68,7 +68,14 @@ class Fleet:
             if name not in self.states:
                 # What an earlier gateway let through is not known: to this one, everything was in use just now.
                 self.states[name] = ServiceState(config, last_grant=now, last_used=now)
+                self._go_on_resting(self.states[name], now)
         self.room.budget_mib = dict(declared.budget_mib)
+
+    def _go_on_resting(self, state: ServiceState, now: float) -> None:
+        """Have a service rest that an earlier gateway was asked to; as long at most as one that rests already."""
+        container_id, seconds = self._record.rest_of(state.config.name)
+        if seconds:
+            state.seen_id, state.rests_until = container_id, now + min(seconds, self.timing.rest_seconds)
 
     def _remove(self, name: str) -> None:
         state = self.states.pop(name)
@@ -155,6 +162,22 @@ class Fleet:
         # Now, and not when the task runs: whoever asks in between would be let through to what is being stopped.
         state.phase = "sleeping"
         return self._begin(state, self._transitions.sleep(state, why))
+
+    def let_rest(self, state: ServiceState, seconds: float) -> None:
+        """Let nobody through to a service for so long, nor wake it, also if this gateway is started anew."""
+        state.rests_until = _now() + seconds
+        try:
+            self._record.rest(state.config.name, state.seen_id, seconds)
+        except GatewayError as error:
+            LOG.warning("%s", error)
+
+    def end_rest(self, state: ServiceState) -> None:
+        """Have a service rest no more."""
+        state.rests_until = 0.0
+        try:
+            self._record.end_rest(state.config.name)
+        except GatewayError as error:
+            LOG.warning("%s", error)
 
     def _begin(self, state: ServiceState, moving: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         state.moves += 1

@@ -15,7 +15,8 @@ A client has any number of keys, so that it can change over from one to the next
 is written down of a key (:data:`NOTES`) is for people.
 
 There may be several such files, one that the site declares and one of keys that were issued since. A client may be in
-more than one: it has the keys of all, and the rate of the first file that says one.
+more than one: it has the keys of all, and the rate of the first file that says one. A key that is in more than one
+counts as the first one has it.
 
 **Looking up is quick and gives no timing away.** The digest is looked up in a dict, whose time may depend on the
 digest: but nobody can choose a digest. To use what a digest's first bytes would tell, one would have to find keys
@@ -31,7 +32,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from .errors import GatewayError
 from .files import Fields, parse_fields
 from .rate import Rate
 
@@ -82,52 +82,29 @@ class Keyring:
         return self._keys.get(hashlib.sha256(key).digest())
 
 
-@dataclass(frozen=True)
-class _Declared:
-    """A key as a file declares it; ``path`` and ``where`` say the place, for messages."""
-
-    digest: bytes
-    key: Key
-    path: str
-    where: str
-
-    def is_same_as(self, other: _Declared) -> bool:
-        """Whether it is the same key in another file, whatever each says of it."""
-        names = (self.key.client, self.key.id)
-        return self.path != other.path and names == (other.key.client, other.key.id)
-
-
 def parse_keys(content: bytes, path: str, others: Iterable[tuple[bytes, str]] = ()) -> Keyring:
     """Return the keys that a file declares, and those of ``others``, pairs of content and path.
 
-    One that is in two files under the same client and id counts as the first file has it.
+    A key counts as the first file has it that names it, by its digest or by client and id: what was issued and is
+    declared by now counts as it is declared. So no file stands in another one's way.
 
-    :raises GatewayError: one is not of that form, or one key is there twice; no digest is quoted.
+    :raises GatewayError: one is not of that form, or has one key twice; no digest is quoted.
     """
-    found: dict[bytes, _Declared] = {}
-    named: dict[tuple[str, str], _Declared] = {}
+    found: dict[bytes, Key] = {}
     rates: dict[str, Rate] = {}
     for one in ((content, path), *others):
-        for declared in _parse_file(*one, rates):
-            key = declared.key
-            same = found.setdefault(declared.digest, declared)
-            if same.is_same_as(declared):
-                continue  # one that was issued and is declared by now counts as it is declared
-            if same is declared:
-                same = named.setdefault((key.client, key.id), declared)
-            if same is not declared:
-                raise GatewayError(
-                    f"Cannot use {declared.path}: {declared.where} has the key {key.id!r}, which is there twice, as "
-                    f"{same.key.id!r} of {same.where} in {same.path} too; render the file anew, or revoke one of both."
-                )
-    return Keyring({one.digest: replace(one.key, rate=rates.get(one.key.client)) for one in found.values()})
+        taken = {(key.client, key.id) for key in found.values()}
+        for digest, key in _parse_file(*one, rates).items():
+            if (key.client, key.id) not in taken:
+                found.setdefault(digest, key)
+    return Keyring({digest: replace(key, rate=rates.get(key.client)) for digest, key in found.items()})
 
 
-def _parse_file(content: bytes, path: str, rates: dict[str, Rate]) -> list[_Declared]:
-    """Return the keys of one file, and note the rate of each client that has none in ``rates`` yet."""
+def _parse_file(content: bytes, path: str, rates: dict[str, Rate]) -> dict[bytes, Key]:
+    """Return the keys of one file by their digest, and note the rate of each client that has none in ``rates`` yet."""
     fields = parse_fields(content, path)
     fields.only("format", "clients")
-    found = []
+    found: dict[bytes, Key] = {}
     for client, declared in fields.named("clients").items():
         if not _NAME.fullmatch(client):
             raise declared.wrong("has a name that is not of letters, digits and ._@-, at most 64")
@@ -138,7 +115,12 @@ def _parse_file(content: bytes, path: str, rates: dict[str, Rate]) -> list[_Decl
         keys = [_parse_key(client, one) for one in declared.objects("keys")]
         if len({key.id for _digest, key in keys}) != len(keys):
             raise declared.wrong("has two keys with one id")
-        found += [_Declared(digest, key, path, declared.where) for digest, key in keys]
+        for digest, key in keys:
+            same = found.setdefault(digest, key)
+            if same is not key:
+                raise declared.wrong(
+                    f"has the key {key.id!r}, which is there twice, as {same.id!r} of client {same.client!r} too"
+                )
     return found
 
 

@@ -20,6 +20,7 @@ import uvicorn
 from .app import Gateway
 from .audit import AuditLog
 from .credential import Porter
+from .edge import Edge
 from .engine import DockerEngine
 from .errors import GatewayError
 from .exchange import ExchangeError, Peer, exchange
@@ -66,7 +67,7 @@ class Program:
         self._record.load()
         first, *others = settings.keys
         self._porter = Porter(parse_keys(read_bytes(first), first, read_those_there(others)))
-        self._engine = DockerEngine(settings.engine)
+        self._engine, self._edge = DockerEngine(settings.engine), Edge(settings.edge)
         # One thread of its own: name look-ups of services that do not come up fill the loop's threads.
         self._has_died = False
         self._reading = ThreadPoolExecutor(1, "connections")
@@ -95,16 +96,18 @@ class Program:
             LOG.error("%s", error)
             return 1
         audit = AuditLog(_write_out, lambda flush: loop.call_later(_AUDIT_DELAY_SECONDS, flush))
-        server = _Server(self._config(Gateway(self._porter, self._fleet, self._metrics, audit)))
+        parts = (self._porter, self._fleet, self._metrics, audit)
+        server = _Server(self._config(Gateway(*parts, check_files=self._check_files, edge=self._edge)))
         loop.add_signal_handler(signal.SIGHUP, lambda: self._look(anyway=True))
         for ending in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(ending, self._end, server)
-        looking = asyncio.create_task(self._look_always())
+        looking = [asyncio.create_task(one) for one in (self._look_always(), self._edge.look_always())]
         self._fleet.start(lambda: self._die(server))
         try:
             await server.serve()
         finally:
-            looking.cancel()
+            for task in looking:
+                task.cancel()
             await self._fleet.close()
             audit.flush()
             self._reading.shutdown(wait=False)
@@ -130,6 +133,10 @@ class Program:
     def _look(self, *, anyway: bool = False) -> None:
         for file in self._files:
             file.look(self._metrics, anyway=anyway)
+
+    def _check_files(self) -> list[str]:
+        self._look()
+        return [file.refusal for file in self._files if file.refusal]
 
     def _end(self, server: uvicorn.Server) -> None:
         # Who waits is told so first: the server waits for them.

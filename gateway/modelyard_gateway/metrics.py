@@ -55,6 +55,7 @@ class Metrics:
         self._wakes: Counter[Labels] = Counter()
         self._sleeps: Counter[Labels] = Counter()
         self._reloads: Counter[Labels] = Counter()
+        self._refused: dict[Labels, float] = {}
         self._wake_seconds: dict[str, _Histogram] = {}
 
     def decided(self, service: str, decision: Decision) -> None:
@@ -78,6 +79,7 @@ class Metrics:
     def reloaded(self, file: str, *, succeeded: bool) -> None:
         """Count a reload of a file."""
         self._reloads[file, "used" if succeeded else "refused"] += 1
+        self._refused[file,] = int(not succeeded)
 
     def text(self, readings: Readings) -> bytes:
         """Return all of it in Prometheus' text format."""
@@ -87,6 +89,7 @@ class Metrics:
         _add(lines, "wakes_total", "counter", ("service", "result"), self._wakes)
         _add(lines, "sleeps_total", "counter", ("service", "why"), self._sleeps)
         _add(lines, "reloads_total", "counter", ("file", "result"), self._reloads)
+        _add(lines, "reload_refused", "gauge", ("file",), self._refused)
         self._add_wake_seconds(lines)
         _add_readings(lines, readings)
         return "".join(f"{line}\n" for line in lines).encode()

@@ -29,6 +29,7 @@ class WatchedFile:
     :param name: for metrics.
     :param use: takes the file's content and its path; raises :class:`GatewayError` and changes nothing if it is wrong.
     :param beside: files that ``use`` reads too; each of them may be missing.
+    :param refusal: why what is there now is not used; empty where it is.
     """
 
     name: str
@@ -36,6 +37,7 @@ class WatchedFile:
     use: Callable[[bytes, str], None]
     beside: tuple[str, ...] = ()
     seen: tuple[_Stamp | None, ...] = ()
+    refusal: str = ""
 
     def load(self) -> None:
         """Read it for the first time.
@@ -55,9 +57,11 @@ class WatchedFile:
         try:
             self.use(read_bytes(self.path), self.path)
         except GatewayError as error:
+            self.refusal = str(error)
             LOG.error("%s What was read before stays in use.", error)
             metrics.reloaded(self.name, succeeded=False)
             return
+        self.refusal = ""
         LOG.info("Read %s anew.", " and ".join((self.path, *self.beside)))
         metrics.reloaded(self.name, succeeded=True)
 

@@ -8,9 +8,10 @@
 
     {"format": 1, "listen": {"host": "127.0.0.1", "port": 9090}, "engine": "http://docker-proxy:2375",
      "keys": ["/config/keys.json", "/keys/issued.json"], "services": "/config/services.json",
-     "state": "/state/asleep.json", "timing": {"dial_seconds": 10}}
+     "state": "/state/asleep.json", "edge": ["site-traefik-traefik-1"], "timing": {"dial_seconds": 10}}
 
-Of the files of keys the first one has to be there; any other one may come and go.
+Of the files of keys the first one has to be there; any other one may come and go. ``edge``: the containers that may say
+who a request is from; nobody where it is left out.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Settings:
     services: str
     state: str
     timing: Timing
+    edge: tuple[str, ...] = ()
 
 
 def read_settings(path: str) -> Settings:
@@ -42,7 +44,7 @@ def read_settings(path: str) -> Settings:
     :raises GatewayError: it cannot be read, or is not of that form.
     """
     fields = parse_fields(read_bytes(path), path)
-    fields.only("format", "listen", "engine", "keys", "services", "state", "timing")
+    fields.only("format", "listen", "engine", "keys", "services", "state", "edge", "timing")
     listen = fields.inner("listen")
     if listen is None:
         raise fields.wrong("has no listen")
@@ -54,6 +56,7 @@ def read_settings(path: str) -> Settings:
         keys=_parse_paths(fields),
         services=fields.text("services"),
         state=fields.text("state"),
+        edge=tuple(fields.texts("edge")) if "edge" in fields.found else (),
         timing=_parse_timing(fields.inner("timing")),
     )
 

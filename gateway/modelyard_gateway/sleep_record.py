@@ -6,7 +6,8 @@
 
 The file is the one that ``compose_project`` reads for its verdicts, ``state/gateway/asleep.json`` of the site::
 
-    {"format": 1, "containers": {"ID": 143}, "stopping": ["ID"], "woken": ["ID"], "failed": {"ID": "why"}}
+    {"format": 1, "containers": {"ID": 143}, "stopping": ["ID"], "woken": ["ID"], "failed": {"ID": "why"},
+     "resting": {"chat": {"container": "ID", "until": 1800000000}}}
 
 ``containers``: id to exit code. Whatever exited and is not in it with this very code has failed. ``stopping``: those
 whose code is a guess, because their end was not seen yet. It is written before the stop: a gateway that is killed in
@@ -16,6 +17,9 @@ through to a container that the engine is about to kill.
 ``woken``: those that became ready once since they were made. ``failed``: those whose last wake failed, and why. By
 these ``compose_project`` knows what became of a service that it could not prove.
 
+``resting``: services whose container is about to be replaced, and until when (Unix seconds) they wait for that. A
+gateway that is started anew meanwhile must not wake the old one.
+
 A record goes before its container is started. One that is then killed for memory (137) must not be taken for one that
 was once put to sleep by force (137 too).
 """
@@ -23,24 +27,39 @@ was once put to sleep by force (137 too).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 
 from .engine import Container
-from .files import FORMAT, parse_fields, read_bytes, write_json
+from .files import FORMAT, Fields, parse_fields, read_bytes, write_json
 
 #: Of what ends by SIGTERM, as ``init: true`` reports it.
 _USUAL_EXIT_CODE = 143
+_LAST_SECOND = 1e11
+
+
+@dataclass(frozen=True)
+class Rest:
+    """Which container is about to be replaced, empty where that is not known, and until when that may take."""
+
+    container: str
+    until: float
 
 
 class SleepRecord:
-    """The file, and what it says."""
+    """The file, and what it says.
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    :param wall: Unix seconds.
+    """
+
+    def __init__(self, path: str, wall: Callable[[], float] = time.time) -> None:
+        self._path, self._wall = path, wall
         self._codes: dict[str, int] = {}
         self._stopping: set[str] = set()
         self._woken: set[str] = set()
         self._failed: dict[str, str] = {}
+        self._resting: dict[str, Rest] = {}
 
     def load(self) -> None:
         """Read what an earlier gateway wrote.
@@ -55,6 +74,7 @@ class SleepRecord:
         self._woken = set(fields.texts("woken")) if "woken" in fields.found else set()
         failed = fields.inner("failed")
         self._failed = {} if failed is None else {key: failed.text(key) for key in failed.found}
+        self._resting = {name: _parse_rest(inner) for name, inner in fields.named("resting", {}).items()}
 
     def is_asleep(self, container: Container) -> bool:
         """Whether we stopped this container, and it ended as it did then.
@@ -117,6 +137,27 @@ class SleepRecord:
             self._failed[container_id] = cause
             self._write(self._codes, self._stopping)
 
+    def rest(self, service: str, container_id: str, seconds: float) -> None:
+        """Say that the container of a service is to be replaced within so long.
+
+        :raises GatewayError: it could not be written.
+        """
+        self._resting[service] = Rest(container_id, self._wall() + seconds)
+        self._write(self._codes, self._stopping)
+
+    def end_rest(self, service: str) -> None:
+        """Say that a service rests no more.
+
+        :raises GatewayError: it could not be written.
+        """
+        if self._resting.pop(service, None) is not None:
+            self._write(self._codes, self._stopping)
+
+    def rest_of(self, service: str) -> tuple[str, float]:
+        """Return the container of a service that rests, and for how many seconds it still does; 0 if it does not."""
+        rest = self._resting.get(service, Rest("", 0.0))
+        return rest.container, max(rest.until - self._wall(), 0.0)
+
     def keep(self, container_ids: Iterable[str]) -> None:
         """Forget all others: containers that were made anew have other ids.
 
@@ -136,6 +177,11 @@ class SleepRecord:
             "stopping": sorted(stopping),
             "woken": sorted(self._woken),
             "failed": self._failed,
+            "resting": {name: asdict(rest) for name, rest in self._resting.items() if rest.until > self._wall()},
         }
         write_json(self._path, content)
         self._codes, self._stopping = codes, stopping
+
+
+def _parse_rest(fields: Fields) -> Rest:
+    return Rest(fields.text("container"), fields.number("until", least=0, most=_LAST_SECOND))

@@ -110,7 +110,9 @@ class ServiceState:
         """Note what its container is now; tell whether it is another one than before, which ends a rest."""
         is_new = self.seen_id != container.id
         if is_new:
-            self.failures, self.retry_at, self.rests_until = 0, 0.0, 0.0
+            self.failures, self.retry_at = 0, 0.0
+            # The first one that is seen is the one that rests.
+            self.rests_until = 0.0 if self.seen_id else self.rests_until
         self.container, self.seen_id, self.holds_memory = container, container.id, container.holds_resources
         return is_new
 

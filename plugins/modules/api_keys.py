@@ -11,8 +11,9 @@ DOCUMENTATION = r"""
 module: api_keys
 short_description: Issue, list, revoke and rotate the API keys of a gateway's clients
 description:
-  - Gives clients of gated services keys of their own, and takes them back. The gateway notices within about a second;
-    nothing is restarted and no request is cut.
+  - Gives clients of gated services keys of their own, and takes them back. The gateway goes by that when the task is
+    over; nothing is restarted and no request is cut. It fails where the gateway refuses its files, and warns where it
+    does not run.
   - Who has which key, what it opens and until when, stands with its SHA-256 in a file of the site, which the gateway
     reads. The key itself is in the host's secret store alone, as secret C(gateway_key_CLIENT_ID).
   - Clients that the inventory (C(gateway_clients)) or a role declares are listed too; these are changed there.
@@ -221,6 +222,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelyard.platform.plugins.module_utils._bug import describe_bug
 from ansible_collections.modelyard.platform.plugins.module_utils._compose.release import who
 from ansible_collections.modelyard.platform.plugins.module_utils._errors import PlatformError
+from ansible_collections.modelyard.platform.plugins.module_utils._keys.in_force import have_read
 from ansible_collections.modelyard.platform.plugins.module_utils._keys.known import Places
 from ansible_collections.modelyard.platform.plugins.module_utils._keys.task import (
     Outcome,
@@ -273,7 +275,13 @@ def carry_out(params: dict[str, Any], *, check_mode: bool, now: int) -> dict[str
         require_cryptography("show a new key")
     places = Places(params["site_directory"], params["secret_store"], params["gateway"] or "")
     outcome = perform(wish, places, check_mode=check_mode, now=now)
-    return {**result_of(outcome, now), "diff": diff_of(outcome, now), **seal(outcome, params["seal_for"])}
+    said = have_read(places.gateway_folder, wish.doing) if outcome.plan.steps and not check_mode else ""
+    return {
+        **result_of(outcome, now),
+        "warnings": [f"The gateway was not asked to read the keys: {said}"] if said else [],
+        "diff": diff_of(outcome, now),
+        **seal(outcome, params["seal_for"]),
+    }
 
 
 def main() -> None:
@@ -284,6 +292,8 @@ def main() -> None:
         module.fail_json(msg=str(error))
     except Exception as error:  # noqa: BLE001 - whatever it is, its text must not be printed: it may hold a key
         module.fail_json(msg=f"Cannot {module.params['action']} keys: {describe_bug(error)}")
+    for warning in answer.pop("warnings"):
+        module.warn(warning)
     module.exit_json(**answer)
 
 

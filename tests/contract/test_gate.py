@@ -154,6 +154,24 @@ def test_keys_end_at_the_gate(project: RenderedProject) -> None:
     assert not [way for way in ways if "proxy_set_header" in way], "it would undo those that all have"
 
 
+def test_nobody_but_the_edge_is_believed_who_a_request_is_from(project: RenderedProject) -> None:
+    text = conf(project)
+    assert "set_real_ip_from" not in text
+    said = re.findall(r"listen (\d+).*?X-Original-Forwarded (\S+);", text, re.DOTALL)
+    assert set(said) == {("8080", "$http_x_forwarded_for"), ("8080", '""'), ("8081", '""')}
+    assert len(said) == 2 + 2
+    assert text.count("X-Forwarded-For $gate_from;") == 1
+
+
+def test_the_edge_that_is_believed_is_a_container_of_the_sites_edge(tmp_path: Path) -> None:
+    values = {"site_domain": "lab.test", "site_tls": "local_ca", "site_prefix": "shop"}
+    rendered = render(["traefik", "gateway"], values, tmp_path)
+    edge = rendered["traefik"]
+    assert "traefik" in edge.services
+    believed = json.loads(rendered["gateway"].files["config/settings.json"])["edge"]
+    assert believed == [f"{edge.options['name']}-traefik-1"]
+
+
 def test_the_log_has_neither_keys_nor_the_query(project: RenderedProject) -> None:
     text = conf(project)
     (form,) = re.findall(r"log_format gate (.*?);\n", text, re.DOTALL)

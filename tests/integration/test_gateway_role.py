@@ -22,6 +22,7 @@ import pytest
 from support.events import EventRecorder
 from support.gate import CLIENTS, NEVER, GateSite, Service, host_of, reply_to, running_site
 from support.gate_load import malformed_heads, open_websocket, send_mix, status_of
+from support.modules import run_module
 
 TASK = "Apply the project"
 SERVICES = [
@@ -226,6 +227,34 @@ def test_programs_of_the_site_ask_by_path(gate: GateSite) -> None:
     assert ask("/nobody/v1", gate.key("app")).startswith("404 ")
 
 
+def test_no_container_says_for_another_address_who_a_request_is_from(gate: GateSite) -> None:
+    """As an app in the edge's network, which may dial the gate as the edge does."""
+    script = (
+        "import http.client, json, socket, sys\n"
+        "own = socket.gethostbyname(socket.gethostname())\n"
+        "lies = {name: '192.0.2.66' for name in ('X-Real-IP', 'X-Forwarded-For', 'X-Original-Forwarded')}\n"
+        "for port, path in ((8080, '/echo'), (8081, '/chat/echo')):\n"
+        "    c = http.client.HTTPConnection('gate', port)\n"
+        "    c.request('GET', path, headers={'Host': sys.argv[1], 'X-API-Key': sys.argv[2], **lies})\n"
+        "    told = dict(json.loads(c.getresponse().read())['headers'])\n"
+        "    print(own, told['X-Forwarded-For'], told['X-Real-IP'])"
+    )
+    output = gate.site.engine.containers.run(
+        gate.container("chat").image.id, ["python3", "-c", script, host_of("chat"), gate.key("app")],
+        name=gate.site.name("liar"), network=gate.site.name("edge"), remove=True,
+    )  # fmt: skip
+    assert isinstance(output, bytes)
+    by_name, by_path = (line.split() for line in output.decode().splitlines())
+    assert len({*by_name, *by_path}) == 1, "its own address, whatever it says"
+    own, edge = by_name[0], gate.edge.container("traefik").attrs["NetworkSettings"]["Networks"]
+    through = dict(gate.ask("chat").told["headers"])["X-Forwarded-For"]
+    assert through not in {own, *(network["IPAddress"] for network in edge.values())}, "the edge is believed"
+    time.sleep(1.5)  # the gate writes its log once a second
+    told = [gate.part(part).logs() for part in ("gate", "gateway")]
+    assert not [log for log in told if b"192.0.2.66" in log]
+    assert all(f'"{own}"'.encode() in log and f'"{through}"'.encode() in log for log in told)
+
+
 def test_nobody_reaches_a_service_but_the_gate(gate: GateSite) -> None:
     assert gate.ask("chat").status == 200
     address = gate.container("chat").attrs["NetworkSettings"]["Networks"][gate.site.name("inference")]["IPAddress"]
@@ -297,6 +326,46 @@ def test_a_new_service_and_a_revoked_key_restart_nothing_and_cut_nothing(gate: G
     gate.edge.wait_for(host_of("late"), 401)
     assert gate.ask("late").status == 200
     assert gate.ask("chat", key="going").status == 403
+
+
+def test_what_the_gateway_refuses_fails_the_run_and_what_was_there_comes_back(gate: GateSite) -> None:
+    before, good = gate.ids(), (gate.project_folder / "config/keys.json").read_bytes()
+    wrong = [{"name": "app", "scopes": ["*"], "keys": [{"id": "1", "not_after": "soon"}]}]
+    done = gate.apply(clients=wrong, fails=True)
+    assert done.rc != 0
+    said = str(done.results[TASK]["msg"])
+    assert "Cannot use /config/keys.json: clients.app.keys[0] has not_after 'soon', which is not of the form" in said
+    assert "serves again" in said
+    assert (gate.project_folder / "config/keys.json").read_bytes() == good
+    assert gate.ids() == before
+    assert gate.ask("chat").status == 200
+
+
+def test_a_key_is_in_force_when_it_was_issued_and_one_that_cannot_be_is_told(gate: GateSite) -> None:
+    places = {"site_directory": str(gate.site.directory), "secret_store": str(gate.roles.secret_store)}
+    issue = {"action": "issue", "client": "alice", "scopes": ["chat"], **places}
+    done = run_module("api_keys", issue)
+    assert not done.failed, done.msg
+    alice = {"X-API-Key": gate.edge.secret(done["secret"])}
+    assert gate.ask("chat", key=None, headers=alice).status == 200
+    probe = gate.part("gateway").attrs["Config"]["Healthcheck"]["Test"][1:]
+    assert gate.inside("gateway", *probe) == ""
+    keys = gate.project_folder / "config/keys.json"
+    good = keys.read_bytes()
+    keys.write_bytes(b"{")
+    refused = run_module("api_keys", issue)
+    told = "Cannot use /config/keys.json: it is no JSON; render the file anew."
+    assert refused.msg == (
+        f"Cannot issue a key for client 'alice' for now: it is written down, and the gateway goes by what it has read "
+        f"before. {told}"
+    )
+    unhealthy = gate.part("gateway").exec_run(probe)
+    assert (unhealthy.exit_code, unhealthy.output) == (1, f"{told}\n".encode())
+    assert gate.figure('reload_refused{file="keys"}') == 1
+    assert gate.ask("chat").status == 200
+    keys.write_bytes(good)
+    assert not run_module("api_keys", {"action": "revoke", "client": "alice", **places}).failed
+    assert gate.ask("chat", key=None, headers=alice).status == 403
 
 
 def test_an_idle_service_is_stopped_and_never_during_a_request(gate: GateSite) -> None:

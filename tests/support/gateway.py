@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 from modelyard_gateway.app import Gateway
 from modelyard_gateway.audit import AuditLog
 from modelyard_gateway.credential import Porter
+from modelyard_gateway.edge import Edge
 from modelyard_gateway.engine import Container, EngineError, MissingContainerError, UnreachableError
 from modelyard_gateway.fleet import Fleet
 from modelyard_gateway.inflight import Endpoint
@@ -269,17 +270,18 @@ class FakeSite:
         self.reads_fail = False
         self.read_hook: Callable[[], None] = lambda: None
         self.wall = WALL
+        self.edge = Edge()
         #: Whence it is asked.
         self.client = "127.0.0.1"
         self.build()
 
     def build(self) -> None:
         """Make the gateway anew, as a restart does."""
-        self.record = SleepRecord(str(self.record_path))
+        self.record = SleepRecord(str(self.record_path), lambda: self.wall + now())
         self.record.load()
         self.fleet = Fleet(self.engine, self.record, self._probe, self._read, self.metrics, self.timing)
         audit = AuditLog(self.audit_lines.append, lambda flush: flush())
-        self.app = Gateway(self.porter, self.fleet, self.metrics, audit, lambda: self.wall)
+        self.app = Gateway(self.porter, self.fleet, self.metrics, audit, lambda: self.wall, edge=self.edge)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[FakeSite]:

@@ -20,8 +20,8 @@ from .observe import is_one_off
 from .project import Sleeper
 
 _NOT_NOW = 75
-#: The program was cut, or is not there: that says nothing of the service.
-_NO_WORD = frozenset({_NOT_NOW, 126, 127, 137, 143})
+#: The program was cut, or is not there: that says nothing.
+NO_WORD = frozenset({_NOT_NOW, 126, 127, 137, 143})
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Proof:
 def prove(engine: Engine, service: DesiredService) -> Proof:
     """Have the gateway wake a service, and put it back to sleep if it slept; it may take as long as that takes."""
     sleeper = _sleeper_of(service)
-    code, said = _ask(engine, sleeper, "prove", sleeper.name)
+    code, said = ask_gateway(engine, sleeper, "prove", sleeper.name)
     if code == 0:
         return Proof("proven")
-    return Proof("unproven" if code in _NO_WORD else "failed", said or f"the gateway ended with exit code {code}")
+    return Proof("unproven" if code in NO_WORD else "failed", said or f"the gateway ended with exit code {code}")
 
 
 def rest(engine: Engine, service: DesiredService) -> str:
@@ -47,7 +47,7 @@ def rest(engine: Engine, service: DesiredService) -> str:
     :returns: why it did not, empty if it did. It gets no new requests then either, if there is a gateway.
     """
     sleeper = _sleeper_of(service)
-    code, said = _ask(engine, sleeper, "rest", sleeper.name, str(int(service.extras.drain_seconds)))
+    code, said = ask_gateway(engine, sleeper, "rest", sleeper.name, str(int(service.extras.drain_seconds)))
     return "" if code == 0 else said or f"the gateway ended with exit code {code}"
 
 
@@ -57,7 +57,7 @@ def _sleeper_of(service: DesiredService) -> Sleeper:
     return service.extras.sleeper
 
 
-def _ask(engine: Engine, sleeper: Sleeper, *words: str) -> tuple[int, str]:
+def ask_gateway(engine: Engine, sleeper: Sleeper, *words: str) -> tuple[int, str]:
     """Return exit code and last line of a command of the gateway's program, run where the gateway runs."""
     try:
         container_id = _find_gateway(engine, sleeper)

@@ -38,12 +38,17 @@ class Gateway:
 
 
 def find_gateway(site_directory: str) -> str:
-    """Return the folder of the gateway's configuration in a site's; empty where there is none."""
-    projects = f"{glob.escape(site_directory)}/projects"
-    found = sorted(
-        path for depth in ("*-gateway", "*-gateway/*") for path in glob.iglob(f"{projects}/{depth}/{_SERVICES}")
-    )
-    return os.path.dirname(found[0]) if found else ""
+    """Return the folder of the gateway's configuration in a site's; empty where there is none.
+
+    :raises PlatformError: there are several.
+    """
+    found = sorted(glob.glob(f"{glob.escape(site_directory)}/projects/*-gateway/config/{_SERVICES}"))
+    folders = [os.path.dirname(path) for path in found]
+    if len(folders) > 1:
+        raise PlatformError(
+            f"Cannot tell which gateway is meant: {' and '.join(folders)} are of one; name it (gateway)."
+        )
+    return folders[0] if folders else ""
 
 
 def read_gateway(folder: str) -> Gateway:

@@ -25,6 +25,14 @@ class Places:
     gateway: str = ""
 
     @property
+    def gateway_folder(self) -> str:
+        """The folder of the gateway's configuration; empty where there is none.
+
+        :raises PlatformError: none is named, and there are several.
+        """
+        return self.gateway or find_gateway(self.site_directory)
+
+    @property
     def issued(self) -> IssuedFile:
         return IssuedFile(Site(self.site_directory))
 
@@ -39,9 +47,12 @@ class Known:
 
     def has_id(self, client: str, name: str) -> bool:
         """Whether a key of that id cannot be made: there is one, or its secret's name is taken."""
-        declared = self.gateway.declared.get(client, ())
-        is_there = self.issued_client(client).key(name) is not None or any(key.id == name for key in declared)
+        is_there = self.issued_client(client).key(name) is not None or self.is_declared(client, name)
         return is_there or secret_name(client, name) in self.secrets
+
+    def is_declared(self, client: str, name: str) -> bool:
+        """Whether the gateway goes by what is declared of that key, whatever was issued."""
+        return any(key.id == name for key in self.gateway.declared.get(client, ()))
 
     def issued_client(self, client: str) -> IssuedClient:
         return self.issued.get(client, IssuedClient(()))
@@ -53,5 +64,5 @@ def read_known(places: Places) -> tuple[Known, SecretStore]:
     :raises PlatformError: a file is damaged, or newer code has written it.
     """
     store = SecretStore.load(places.secret_store)
-    gateway = read_gateway(places.gateway or find_gateway(places.site_directory))
+    gateway = read_gateway(places.gateway_folder)
     return Known(places.issued.read(), gateway, frozenset(store.secrets)), store

@@ -65,6 +65,8 @@ def _issued_rows(known: Known, now: int) -> Iterator[Row]:
                 state, note = "lost", "its value is not in the secret store; revoke it"
             elif state != "expired" and key.replaced_by:
                 state, note = "replaced", f"by {key.replaced_by}, {_ends(key, now)}"
+            if known.is_declared(client, key.id):
+                note = "the declared one counts; revoke this one"
             yield Row(client, key.id, key.scopes, key.not_after, state, "issued", note, key)
 
 

@@ -163,9 +163,17 @@ def _plan_revoke(wish: Wish, known: Known) -> Plan:
     gone = tuple(key for key in client.keys if wish.id in ("", key.id))
     if not gone:
         raise _no_such_key(wish, client)
-    steps = tuple(Step("revoke", wish.client, key.id, "it was asked for") for key in gone)
+    steps = tuple(Step("revoke", wish.client, key.id, _why_revoked(wish, key, known)) for key in gone)
     kept = tuple(key for key in client.keys if key not in gone)
     return Plan(wish.client, steps, kept, gone, rate=client.rate)
+
+
+def _why_revoked(wish: Wish, key: IssuedKey, known: Known) -> str:
+    if not known.is_declared(wish.client, key.id):
+        return "it was asked for"
+    return (
+        "it was asked for; it is declared too, and good as long as the inventory (gateway_clients) or a role names it"
+    )
 
 
 def _plan_rotate(wish: Wish, known: Known, now: int) -> Plan:

@@ -71,7 +71,7 @@ def _carry_out(plan: Plan, wish: Wish, places: Places, known: Known, now: int) -
     ended = tuple(replace(key, not_after=min(now, key.not_after or now)) for key in plan.removed)
     with change_lock(places.secret_store):
         store = SecretStore.load(places.secret_store)
-        after, new = _make(plan, wish, store, places.site_directory, now)
+        after, new = _make(plan, wish, store, places.site_directory, known, now)
         file.write(replace(plan, kept=(*plan.kept, *ended)).outcome(known.issued, new))
         try:
             if after is not store:
@@ -88,13 +88,14 @@ def _carry_out(plan: Plan, wish: Wish, places: Places, known: Known, now: int) -
 
 
 def _make(
-    plan: Plan, wish: Wish, store: SecretStore, site_directory: str, now: int
+    plan: Plan, wish: Wish, store: SecretStore, site_directory: str, known: Known, now: int
 ) -> tuple[SecretStore, tuple[IssuedKey, ...]]:
     """Return the store with the new key in it and without those that go, and what is written down of the new key."""
     from .._secrets.carry_out import carry_out
     from .._secrets.plan import plan_secrets
 
-    gone = _not_needed([secret_name(plan.client, key.id) for key in plan.removed], store, site_directory)
+    removed = [key.id for key in plan.removed if not known.is_declared(plan.client, key.id)]
+    gone = _not_needed([secret_name(plan.client, name) for name in removed], store, site_directory)
     after = store.without_secrets(gone) if gone else store
     if plan.new is None:
         return after, ()

@@ -15,12 +15,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from .._keys.wish import secret_name
 from .needs import Need, SiteRole
 
 SERVICES = "gated"
 CLIENTS = "api_client"
 ALL_SERVICES = "*"
-_KEY_SECRET = "gateway_key_"
 #: A secret's name has 63 characters at most.
 _MOST_OF_NAME = 63
 
@@ -147,7 +147,7 @@ def _keys(client: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 
 def _secrets(client: Mapping[str, Any]) -> list[str]:
-    return [f"{_KEY_SECRET}{client.get('name')}_{key.get('id')}" for key in _keys(client)]
+    return [secret_name(str(client.get("name")), str(key.get("id"))) for key in _keys(client)]
 
 
 def _clients_twice(clients: Sequence[Need]) -> list[str]:

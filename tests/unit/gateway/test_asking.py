@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.gateway import GOOD_KEY, WALL, FakeSite, Headers, key, run, service
+from modelyard_gateway.keys import parse_keys
+from support.gateway import GOOD_KEY, WALL, FakeSite, Headers, key, keys_file, run, service
 
 EXPIRED, OTHER, SOON, LIMITED = (
     "expired-key-0000000001",
@@ -98,6 +99,36 @@ def test_a_key_expires_while_the_gateway_runs(tmp_path: Path) -> None:
             assert (await site.ask(headers=api_key(SOON))).is_grant
             site.wall = WALL + 1
             assert (await site.ask(headers=api_key(SOON))).gate_status == 403
+
+    run(ask())
+
+
+@pytest.mark.parametrize(
+    ("after", "seconds", "status", "reason"),
+    [
+        ({}, 0, 403, "wrong_key"),
+        ({"app": {"keys": [key("first", GOOD_KEY, "masks")]}}, 0, 403, "wrong_scope"),
+        (CLIENTS, 1, 403, "expired_key"),
+        ({"app": {"keys": [key("first", GOOD_KEY, "*"), key("soon", SOON, "*")]}}, 0, 200, ""),
+        ({"app": {"rate": {"per_minute": 0.01, "burst": 1}, "keys": [key("first", GOOD_KEY, "*")]}}, 0, 200, ""),
+    ],
+    ids=["revoked", "a scope taken away", "over", "kept", "counted once"],
+)
+def test_a_key_that_ends_while_its_request_is_held_opens_nothing(
+    after: dict[str, Any], seconds: float, status: int, reason: str, tmp_path: Path
+) -> None:
+    headers = api_key(SOON if seconds else GOOD_KEY)
+
+    async def ask() -> None:
+        async with FakeSite(tmp_path, [service("chat")], clients=CLIENTS).running() as site:
+            held = asyncio.create_task(site.ask(headers=headers))
+            await asyncio.sleep(1)
+            assert not held.done(), "it waits for the wake"
+            site.porter.use(parse_keys(keys_file(after), "keys.json"))
+            site.wall += seconds
+            assert (await held).gate_status == status
+            assert json.loads(site.audit_lines[0])["reason"] == reason
+            assert len(site.audit_lines) == 1
 
     run(ask())
 

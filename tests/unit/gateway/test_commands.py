@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -401,6 +402,125 @@ def test_who_asked_for_a_rest_and_was_killed_holds_up_requests_for_a_while_only(
     run(ask())
 
 
+def test_a_gateway_that_is_started_anew_does_not_wake_what_is_about_to_be_replaced(tmp_path: Path) -> None:
+    async def ask() -> None:
+        site = site_of(tmp_path)
+        async with site.running():
+            await site.ask()
+            assert await site.command("rest") == ("rested", "")
+        site.build()
+        async with site.running():
+            waiting = asyncio.create_task(site.ask())
+            await asyncio.sleep(30)
+            assert (waiting.done(), len(site.engine.started)) == (False, 1)
+            site.replace("chat")
+            assert (await waiting).is_grant
+            assert len(site.engine.started) == 2
+
+    run(ask())
+
+
+def test_nor_lets_anybody_through_to_one_that_still_runs(tmp_path: Path) -> None:
+    async def ask() -> None:
+        site = site_of(tmp_path, hold_seconds=1)
+        async with site.running():
+            await site.ask()
+            site.container("chat").connections = 1
+            resting = asyncio.create_task(site.command("rest"))
+            await asyncio.sleep(2)
+        resting.cancel()
+        site.build()
+        async with site.running():
+            await asyncio.sleep(5)
+            assert site.phase("chat") == "awake"
+            assert (await site.ask()).gate_status == 503
+            assert site.engine.stopped == []
+
+    run(ask())
+
+
+def test_a_rest_that_nobody_ends_is_over_in_time_through_restarts(tmp_path: Path) -> None:
+    async def ask() -> None:
+        site = site_of(tmp_path, hold_seconds=600)
+        async with site.running():
+            await site.ask()
+            assert await site.command("rest") == ("rested", "")
+            rested = now()
+        for _restart in range(2):
+            site.build()
+            async with site.running():
+                await asyncio.sleep(20)
+        site.build()
+        async with site.running():
+            assert (await site.ask()).is_grant
+            assert rested + 120 <= now() <= rested + 130
+            assert len(site.engine.started) == 2
+
+    run(ask())
+
+
+def test_a_clock_that_was_set_back_makes_no_rest_longer(tmp_path: Path) -> None:
+    async def ask() -> None:
+        site = site_of(tmp_path, hold_seconds=600)
+        async with site.running():
+            await site.ask()
+            assert await site.command("rest") == ("rested", "")
+        site.wall -= 86400.0
+        site.build()
+        restarted = now()
+        async with site.running():
+            assert (await site.ask()).is_grant
+            assert now() <= restarted + 130
+
+    run(ask())
+
+
+def test_a_proof_ends_a_rest_for_good(tmp_path: Path) -> None:
+    async def ask() -> None:
+        site = site_of(tmp_path)
+        async with site.running():
+            assert await site.command("rest") == ("rested", "")
+            assert await site.command("prove") == ("proven", "")
+        site.build()
+        restarted = now()
+        async with site.running():
+            assert (await site.ask()).is_grant
+            assert now() < restarted + 20
+
+    run(ask())
+
+
+def test_one_that_nobody_has_looked_at_yet_rests_too(tmp_path: Path) -> None:
+    async def ask() -> None:
+        site = site_of(tmp_path)
+        site.fleet.use(site.declared)
+        assert await site.command("rest") == ("rested", "")
+        waiting = asyncio.create_task(site.ask())
+        await asyncio.sleep(30)
+        assert (waiting.done(), site.engine.started) == (False, [])
+        await site.fleet.close()
+        await waiting
+
+    run(ask())
+
+
+def test_a_rest_that_cannot_be_put_on_record_is_one_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(_old: str, _new: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    async def ask() -> None:
+        async with site_of(tmp_path, hold_seconds=1).running() as site:
+            monkeypatch.setattr(os, "replace", full)
+            assert await site.command("rest") == ("rested", "")
+            assert (await site.ask()).gate_status == 503
+            assert site.engine.started == []
+
+    run(ask())
+    assert f"Cannot write {tmp_path}/asleep.json: No space left on device" in caplog.text
+
+
 def test_one_that_is_busy_for_too_long_is_told_and_not_cut(tmp_path: Path) -> None:
     async def ask() -> None:
         async with site_of(tmp_path, hold_seconds=1).running() as site:
@@ -456,6 +576,8 @@ def test_a_rest_without_an_engine(tmp_path: Path) -> None:
     [
         ("172.30.0.9", "POST", "/-/prove/chat", 404),
         ("172.30.0.9", "POST", "/-/rest/chat", 404),
+        ("172.30.0.9", "POST", "/-/check", 404),
+        ("127.0.0.1", "GET", "/-/check", 405),
         ("::1", "GET", "/-/prove/chat", 405),
         ("127.0.0.1", "GET", "/-/rest/chat", 405),
         ("127.0.0.1", "POST", "/-/prove/a/b", 405),

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import http.client
+import http.server
 import json
 import os
 import signal
@@ -15,12 +16,14 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.gateway import GOOD_CLIENTS, GOOD_KEY, key, keys_file
+from support.gateway import GOOD_CLIENTS, GOOD_KEY, key, keys_file, services_file
 from support.gateway_process import ADDRESS, GatewayProcess, ask_over, running_gateway
+from support.ports import free_ports
 from support.tree import ROOT
 
 #: Bars of the project's benchmark table.
@@ -200,9 +203,9 @@ def run_program(*arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def command(gateway: GatewayProcess, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run the program as a deployment does, beside the gateway."""
-    settings = f"{gateway.folder}/settings.json"
+def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the program as a deployment does, beside the gateway of that folder."""
+    settings = f"{folder}/settings.json"
     return subprocess.run(
         [sys.executable, "-m", "modelyard_gateway", *words], check=False, capture_output=True, text=True, timeout=60,
         env={**os.environ, "PYTHONPATH": f"{ROOT}/gateway", "MODELYARD_GATEWAY_SETTINGS": settings},
@@ -211,30 +214,77 @@ def command(gateway: GatewayProcess, *words: str) -> subprocess.CompletedProcess
 
 def test_a_deployment_proves_a_service_and_lets_it_rest(tmp_path: Path) -> None:
     with running_gateway(tmp_path) as gateway:
-        done = command(gateway, "prove", "chat")
+        done = command(tmp_path, "prove", "chat")
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
         assert gateway.engine.asked == ["start", "stop"]
         gateway.until("asleep")
         assert gateway.ask() == 200
-        done = command(gateway, "rest", "chat", "20")
+        done = command(tmp_path, "rest", "chat", "20")
         assert (done.returncode, done.stderr, gateway.engine.asked[2:]) == (0, "", ["start", "stop"])
         with pytest.raises(TimeoutError):
             gateway.ask(timeout_seconds=1)  # it waits for the new one
 
 
-def test_what_a_deployment_is_told_when_the_gateway_cannot_say(tmp_path: Path) -> None:
+def test_who_gives_it_files_is_told_whether_it_uses_them(tmp_path: Path) -> None:
     with running_gateway(tmp_path) as gateway:
-        done = command(gateway, "prove", "other")
+        assert command(tmp_path, "check").returncode == 0
+        new = key("new", "new-key-of-the-client-0001", "*")
+        gateway.replace("keys.json", keys_file({"app": {"keys": [new]}}))
+        assert command(tmp_path, "check").returncode == 0
+        assert (gateway.ask("new-key-of-the-client-0001"), gateway.ask()) == (200, 403), "at once"
+        gateway.replace("issued.json", b"{")
+        gateway.replace("services.json", b"[]")
+        done = command(tmp_path, "check")
+        keys = f"Cannot use {tmp_path}/issued.json: it is no JSON; render the file anew."
+        services = f"Cannot use {tmp_path}/services.json: it is no JSON object; render the file anew."
+        assert (done.returncode, done.stderr) == (1, f"{keys} {services}\n")
+        assert gateway.get("/-/live").decode() == f"{keys}\n{services}\n"
+        assert gateway.ask("new-key-of-the-client-0001") == 200, "what was read before stays in use"
+        assert b'modelyard_gateway_reload_refused{file="keys"} 1' in gateway.get("/-/metrics")
+        (tmp_path / "issued.json").unlink()
+        gateway.replace("services.json", services_file([]))
+        assert command(tmp_path, "check").returncode == 0
+        assert gateway.get("/-/live") == b""
+        assert b'modelyard_gateway_reload_refused{file="keys"} 0' in gateway.get("/-/metrics")
+
+
+class _UsesThem(http.server.BaseHTTPRequestHandler):
+    """A gateway that uses its files."""
+
+    def do_POST(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"outcome": "in_use", "cause": ""}')
+
+
+def test_one_that_is_just_being_started_is_waited_for(tmp_path: Path) -> None:
+    [port] = free_ports(1)
+    listen = {"format": 1, "listen": {"port": port}, "engine": "", "keys": ["k"], "services": "", "state": ""}
+    (tmp_path / "settings.json").write_text(json.dumps(listen))
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(command, tmp_path, "check")
+        time.sleep(1)
+        assert not done.done()
+        with http.server.HTTPServer((ADDRESS, port), _UsesThem) as server:
+            server.handle_request()
+        assert (done.result().returncode, done.result().stderr) == (0, "")
+
+
+def test_what_a_deployment_is_told_when_the_gateway_cannot_say(tmp_path: Path) -> None:
+    with running_gateway(tmp_path):
+        done = command(tmp_path, "prove", "other")
         assert (done.returncode, done.stderr) == (75, "the gateway knows no such service\n")
-        misused = "Cannot do that: it is no command of the gateway; give 'prove NAME' or 'rest NAME [SECONDS]'.\n"
-        for words in (["prove"], ["prove", "a/b"], ["prove", "chat", "3"], ["rest", "chat", "soon"]):
-            done = command(gateway, *words)
+        misused = (
+            "Cannot do that: it is no command of the gateway; give 'prove NAME', 'rest NAME [SECONDS]' or 'check'.\n"
+        )
+        for words in (["prove"], ["prove", "a/b"], ["prove", "chat", "3"], ["rest", "chat", "soon"], ["check", "x"]):
+            done = command(tmp_path, *words)
             assert (done.returncode, done.stderr) == (64, misused), words
-    done = command(gateway, "prove", "chat")
+    done = command(tmp_path, "prove", "chat")
     assert done.returncode == 75
     assert done.stderr.startswith("the gateway gave "), done.stderr
     (tmp_path / "settings.json").unlink()
-    done = command(gateway, "prove", "chat")
+    done = command(tmp_path, "prove", "chat")
     assert (done.returncode, done.stderr) == (
         75, f"Cannot read {tmp_path}/settings.json: No such file or directory; see that it is there and readable.\n",
     )  # fmt: skip

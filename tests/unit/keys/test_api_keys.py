@@ -6,17 +6,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.modelyard.platform.plugins.module_utils._compose.engine import Engine
+from ansible_collections.modelyard.platform.plugins.module_utils._compose.project import Sleeper
 from ansible_collections.modelyard.platform.plugins.module_utils._errors import PlatformError
-from ansible_collections.modelyard.platform.plugins.module_utils._keys import task
+from ansible_collections.modelyard.platform.plugins.module_utils._keys import in_force, task
 from ansible_collections.modelyard.platform.plugins.module_utils._keys.issued import IssuedFile
 from ansible_collections.modelyard.platform.plugins.module_utils._keys.known import Places, read_known
 from ansible_collections.modelyard.platform.plugins.module_utils._keys.listing import list_keys, render_keys
@@ -325,6 +329,24 @@ def test_without_a_gateway_nothing_is_issued_and_the_list_is_empty(host: Host) -
     assert result_of(host.run("list"), NOW)["table"] == "No key was issued here, and none is declared.\n"
 
 
+def test_of_several_gateways_the_one_that_is_meant_has_to_be_named(host: Host) -> None:
+    other = host.config.parents[1] / "other-gateway" / "config"
+    shutil.copytree(host.config, other)
+    with pytest.raises(PlatformError) as error:
+        host.issue()
+    assert str(error.value) == (
+        f"Cannot tell which gateway is meant: {other} and {host.config} are of one; name it (gateway)."
+    )
+    host.places = replace(host.places, gateway=str(host.config))
+    assert host.issue()
+    # Nor is anything one that merely is called so.
+    shutil.rmtree(other.parent)
+    (other.parent / "data").mkdir(parents=True)
+    (other.parent / "data" / "services.json").write_text("{}")
+    host.places = replace(host.places, gateway="")
+    assert host.issue("bob")
+
+
 def test_the_list_is_a_table_and_says_how_each_stands(host: Host) -> None:
     host.issue("alice", "chat", "masks", expires="2027-01-31")
     host.issue("bob", expires="2026-11-25")
@@ -347,6 +369,65 @@ def test_the_list_is_a_table_and_says_how_each_stands(host: Host) -> None:
     )
     host.run("revoke", client="dan")
     assert ("dan", "20261122") not in host.states()
+
+
+def test_a_key_that_was_issued_and_is_declared_by_now_is_told_and_the_declared_one_stays(host: Host) -> None:
+    value = host.issue("alice", "*", id="laptop")
+    laptop = {"id": "laptop", "sha256": hashlib.sha256(value.encode()).hexdigest(), "scopes": ["chat"]}
+    (host.config / "keys.json").write_text(json.dumps({"format": 1, "clients": {"alice": {"keys": [laptop]}}}))
+    known, _store = read_known(host.places)
+    assert render_keys(list_keys(known, NOW)) == (
+        "CLIENT  ID      SCOPES  EXPIRES  STATE\n"
+        "alice   laptop  *       never    active (the declared one counts; revoke this\n"
+        "                                 one)\n"
+        "alice   laptop  chat    never    active (declared)\n"
+    )
+    done = host.run("revoke", client="alice")
+    assert [step.reason for step in done.plan.steps] == [
+        "it was asked for; it is declared too, and good as long as the inventory (gateway_clients) or a role names it"
+    ]
+    assert host.value("gateway_key_alice_laptop") == value
+    assert host.states() == {("alice", "laptop"): "active"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ((0, ""), ""),
+        ((75, "it does not run"), "it does not run"),
+        ((137, "it was cut"), "it was cut"),
+    ],
+    ids=["read", "no gateway runs", "cut"],
+)
+def test_the_gateway_is_asked_to_read_the_keys(
+    answer: tuple[int, str], said: str, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Sleeper, str]] = []
+
+    def ask(_engine: Engine, sleeper: Sleeper, *words: str) -> tuple[int, str]:
+        asked.append((sleeper, *words))
+        return answer
+
+    monkeypatch.setattr(in_force, "ask_gateway", ask)
+    assert in_force.have_read(host.places.gateway_folder, "issue a key") == said
+    assert asked == [(Sleeper("test-gateway", "gateway", ""), "check")]
+
+
+def test_files_that_the_gateway_refuses_are_told(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusal = "Cannot use /config/keys.json: it is no JSON; render the file anew."
+    monkeypatch.setattr(in_force, "ask_gateway", lambda *_asked: (1, refusal))
+    with pytest.raises(PlatformError) as error:
+        in_force.have_read(host.places.gateway_folder, "issue a key for client 'alice'")
+    assert str(error.value) == (
+        "Cannot issue a key for client 'alice' for now: it is written down, and the gateway goes by what it has read "
+        f"before. {refusal}"
+    )
+
+
+def test_an_engine_of_another_machine_is_told(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://192.0.2.1:2375")
+    said = in_force.have_read(host.places.gateway_folder, "issue a key")
+    assert said.startswith("Cannot use the engine at DOCKER_HOST='tcp://192.0.2.1:2375'"), said
 
 
 class Killed(BaseException):
