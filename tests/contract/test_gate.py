@@ -159,6 +159,14 @@ def test_the_engine_is_asked_about_declared_containers_alone(project: RenderedPr
     assert set(paths) == {"/_ping", *services, *own}
 
 
+def test_no_name_is_dialled_that_somebody_else_in_the_edges_network_may_have(project: RenderedProject) -> None:
+    """The pod is in three networks, and the first one that knows a name answers."""
+    assert json.loads(project.files["config/settings.json"])["engine"] == "http://modelyard-gateway-engine-1:2375"
+    assert project.services["pod"]["entrypoint"] == [
+        "pod", "modelyard-gateway-engine-1:2375", "modelyard-gateway-gate-1:8080", "modelyard-gateway-gateway-1:9090",
+    ]  # fmt: skip
+
+
 def test_the_edge_leads_every_name_to_the_one_gate(project: RenderedProject) -> None:
     assert project.rules == {
         "gateway-chat": "Host(`chat.lab.test`)", "gateway-seg-one": "Host(`a.lab.test`) || Host(`b.lab.test`)",

@@ -119,10 +119,12 @@ def render_gated(service: Service, facts: SiteFacts) -> dict[str, Any]:
     hold = {} if service.hold_seconds is None else {"hold_seconds": service.hold_seconds}
     falls_back = {"cpu_fallback": True} if service.cpu_fallback else {}
     on_gpu = variant_of(service, facts)[1]
+    container = f"{facts.prefix}-inference-{service.name}-1"
     return {
         "name": service.name,
-        "container": f"{facts.prefix}-inference-{service.name}-1",
-        "address": service.name,
+        "container": container,
+        # The gate is in other networks too, where something else may have the service's bare name.
+        "address": container,
         "port": service.port,
         "vram_mib": dict(service.vram_mib) if on_gpu else {},
         "wake_seconds": service.wake_seconds,
