@@ -9,13 +9,16 @@ Each test leaves the project with ``a`` and ``b`` of version 1, asleep, as the f
 
 from __future__ import annotations
 
+import re
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import docker
 import pytest
 from support.declared import address
+from support.events import EventRecorder
 from support.modules import run_module, start_module
 from support.proxy import RecordingProxy
 from support.site import Site
@@ -91,6 +94,26 @@ def test_a_changed_image_is_proven_and_sleeps_again(
     assert container.attrs["Config"]["Image"] == app_images["v2"]
     assert container.attrs["State"]["Status"] == "exited"
     assert not models.run(changed).changed
+
+
+def test_a_request_during_the_replacement_of_a_sleeping_one_wakes_the_new_one(
+    models: SleepingSite, both: dict[str, Any], app_images: dict[str, str], proxy: RecordingProxy
+) -> None:
+    def asked(path: str) -> list[int]:
+        return [number for number, request in enumerate(proxy.requests) if re.search(path, request.path)]
+
+    old = models.project.container("b").id
+    changed = {**both, "b": models.sleeper("b", app_images["v2"])}
+    with EventRecorder(models.engine) as recorder, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(models.run, changed, environment={"DOCKER_HOST": proxy.docker_host})
+        wait_until(lambda: bool(asked("/exec/.*/json")) or running.done(), "the gateway is asked", seconds=60)
+        answered = models.ask("b")
+        result = running.result()
+    assert not result.failed, result.msg
+    assert asked("/exec/")[0] < asked("/containers/create")[0], "it is let rest first, though it sleeps"
+    assert (answered, result["notes"]) == (200, [])
+    assert "start" not in [event.action for event in recorder.events if event.id == old]
+    assert models.project.container("b").attrs["Config"]["Image"] == app_images["v2"]
 
 
 def test_what_finds_no_room_is_unproven_until_it_has_woken(

@@ -204,11 +204,13 @@ class Job:
             self._prove(gate, name)
 
     def _let_rest(self, services: Iterable[str]) -> None:
-        """Have the gateway stop those that it woke, so that no request is cut."""
+        """Have the gateway stop what it woke, so that no request is cut, and wake none before it is made anew."""
         for name in services:
             service = self._services[name]
+            if not service.is_sleeper:
+                continue
             is_awake = any(container.state == "running" for container in self._observe().of(name))
-            if service.is_sleeper and is_awake and (cause := rest(self._host.engine, service)):
+            if (cause := rest(self._host.engine, service)) and is_awake:
                 self.notes.append(f"{name}: it was replaced although it did not rest: {cause}")
 
     def _to_prove(self) -> list[str]:
