@@ -8,6 +8,8 @@ Paths carry no version, as everywhere in this collection. What the proxy has to 
 of a service::
 
     GET /containers/NAME/json    POST /containers/NAME/start    POST /containers/NAME/stop?t=SECONDS
+
+and, also of containers that are declared no more, ``POST /containers/NAME/wait``, which tells only that it ended.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ _REQUEST_SECONDS = 20.0
 _START_SECONDS = 120.0
 #: The engine kills a container that does not stop in time, and that takes time itself.
 _BEYOND_STOP_SECONDS = 30.0
+#: How long one question takes that is answered by the end of a container.
+_WAIT_SECONDS = 20.0
 _RUNNING = frozenset({"running", "restarting", "paused"})
 
 
@@ -86,6 +90,9 @@ class Engine(Protocol):
     async def stop(self, name: str, seconds: int) -> None:
         """Stop a container, by force after so many seconds; return when it has ended."""
 
+    async def has_ended(self, name: str) -> bool:
+        """Return whether a container is gone or does not run. It takes its time where it runs, or nothing is known."""
+
 
 class DockerEngine:
     """The engine behind a proxy at ``http://HOST:PORT``."""
@@ -115,6 +122,15 @@ class DockerEngine:
 
     async def stop(self, name: str, seconds: int) -> None:
         await self._ask("stop", name, "POST", f"stop?t={seconds}", seconds + _BEYOND_STOP_SECONDS)
+
+    async def has_ended(self, name: str) -> bool:
+        try:
+            answer = await self._ask("wait for", name, "POST", "wait", _WAIT_SECONDS)
+        except MissingContainerError:
+            return True
+        except UnreachableError:
+            return False
+        return b"StatusCode" in answer.body  # it is empty where the answer broke off
 
     async def _ask(
         self, doing: str, name: str, method: str, verb: str, timeout_seconds: float = _REQUEST_SECONDS

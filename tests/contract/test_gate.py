@@ -157,6 +157,8 @@ def test_the_engine_is_asked_about_declared_containers_alone(project: RenderedPr
         for verb in ("json", "start", "restart")
     }
     assert set(paths) == {"/_ping", *services, *own}
+    others = [head for head, _content in locations(project.files["engine/nginx.conf"]) if not head.startswith("= ")]
+    assert others == ["/", '~ "^/containers/(?<ending>modelyard-[A-Za-z0-9_.-]+)/wait$"'], "what ended, and no more"
 
 
 def test_no_name_is_dialled_that_somebody_else_in_the_edges_network_may_have(project: RenderedProject) -> None:

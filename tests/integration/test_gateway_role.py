@@ -236,7 +236,7 @@ def test_nobody_reaches_a_service_but_the_gate(gate: GateSite) -> None:
 
 
 def test_the_engine_can_be_asked_for_the_services_alone(gate: GateSite) -> None:
-    chat, own = gate.site.name("inference-chat"), gate.part("engine").name
+    chat, own, ended = gate.site.name("inference-chat"), gate.part("engine").name, gate.part("storage").name
     script = (
         "import http.client, sys\n"
         "for line in sys.argv[1:]:\n"
@@ -250,6 +250,9 @@ def test_the_engine_can_be_asked_for_the_services_alone(gate: GateSite) -> None:
         f"POST /containers/{chat}/stop?t=1&x=1": "403",
         f"GET /v1.41/containers/{chat}/json": "403", f"POST /containers/{chat}/exec": "403",
         f"GET /containers/{chat}/../{own}/json": "403", f"GET /containers/{chat}/start": "403",
+        f"POST /containers/{ended}/wait": "200", f"GET /containers/{ended}/wait": "403",
+        f"POST /containers/{ended}/wait?condition=removed": "403", "POST /containers/another/wait": "403",
+        f"POST /containers/another/kill/../../{ended}/wait": "200",
     }  # fmt: skip
     told = gate.inside("gateway", "python", "-c", script, *asked)
     assert dict(zip(asked, told.split(), strict=True)) == asked

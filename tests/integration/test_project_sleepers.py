@@ -10,6 +10,7 @@ Each test leaves the project with ``a`` and ``b`` of version 1, asleep, as the f
 from __future__ import annotations
 
 import re
+import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -135,6 +136,24 @@ def test_what_finds_no_room_is_unproven_until_it_has_woken(
     assert (proven.changed, proven["unproven"]) == (False, {}), proven.values
     assert models.run(changed)["unproven"] == {}
     assert _info(models)["services"]["b"]["unproven"] == ""
+
+
+def test_one_that_is_declared_no_more_has_its_memory_until_it_is_removed(
+    models: SleepingSite, both: dict[str, Any], app_images: dict[str, str]
+) -> None:
+    assert models.ask("a") == 200
+    models.declare("b")
+    try:
+        wait_until(lambda: models.ask("a") == 503, "the gateway knows it no more", seconds=10)
+        with ThreadPoolExecutor(1) as pool:
+            asking = pool.submit(models.ask, "b")
+            time.sleep(3)
+            assert (models.state("a")["Status"], models.state("b")["Status"]) == ("running", "exited")
+            result = models.apply({"b": models.sleeper("b", app_images["v2"])})
+            assert (result["unproven"], result["notes"]) == ({}, []), "there is room, as the other one goes first"
+            assert asking.result() == 200
+    finally:
+        models.declare("a", "b")
 
 
 def test_what_was_unproven_and_does_not_wake_is_taken_back_by_the_next_run(

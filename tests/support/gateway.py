@@ -180,6 +180,21 @@ class FakeEngine:
         # Who asked may go: the engine goes on.
         await asyncio.shield(self.stopping[name])
 
+    async def has_ended(self, name: str) -> bool:
+        try:
+            found = await self._find(name)
+        except MissingContainerError:
+            return True
+        except UnreachableError:
+            return False
+        if name in self.refuses:
+            raise EngineError(f"Cannot wait for container {name!r}: 403, with no reason given; see its log.")
+        until = now() + 20
+        while found.is_running and found.name in self.containers and now() < until:
+            await asyncio.sleep(0.1)
+            found.settle()
+        return not found.is_running or found.name not in self.containers
+
     async def _stop(self, found: FakeContainer, seconds: int) -> None:
         await asyncio.sleep(min(self.stop_seconds, seconds))
         del self.stopping[found.name]

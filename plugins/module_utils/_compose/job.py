@@ -200,6 +200,7 @@ class Job:
             self._let_rest([name])
             self._up_some(gate, [name], "--force-recreate", "--no-start")
         self._unpause(self._planned("start", sleepers=True))
+        self._remove_sleepers()
         for name in self._to_prove():
             self._prove(gate, name)
 
@@ -416,6 +417,13 @@ class Job:
             held = {port for container in containers for port in container.ports}
             if bool(held & wanted and not spared) == in_the_way:
                 self._remove_containers(containers[spared:])
+
+    def _remove_sleepers(self) -> None:
+        """Remove those that are not declared any more, before others are proven: their memory is theirs until then."""
+        recorded = self._prepared.recorded.services
+        for name in self._prepared.plan.services("remove"):
+            if name not in self._services and name in recorded and recorded[name].is_sleeper:
+                self._remove_containers(self._observe().of(name))
 
     def _remove_containers(self, containers: Iterable[ObservedContainer]) -> None:
         for container in containers:

@@ -133,6 +133,23 @@ def test_refusals(name: str) -> None:
     assert str(found).endswith(words)
 
 
+@pytest.mark.parametrize(
+    ("answer", "has_ended"),
+    [
+        (http(200, b'{"Error":null,"StatusCode":143}'), True),
+        (http(404, b'{"message": "No such container: c-chat"}'), True),
+        (b"HTTP/1.1 200 OK\r\n\r\n", False),  # its head comes at once, and then the proxy was stopped
+        (b"", False),
+    ],
+)
+def test_whether_it_has_ended(answer: bytes, has_ended: bool) -> None:
+    async def use(port: int) -> bool:
+        return await DockerEngine(f"http://127.0.0.1:{port}").has_ended("c-chat")
+
+    found, asked = asyncio.run(served(answer, use))
+    assert (found, asked.startswith(b"POST /containers/c-chat/wait HTTP/1.0\r\n")) == (has_ended, True)
+
+
 def test_nobody_is_there() -> None:
     async def use() -> None:
         server = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
