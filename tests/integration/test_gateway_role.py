@@ -246,6 +246,7 @@ def test_the_engine_can_be_asked_for_the_services_alone(gate: GateSite) -> None:
     asked = {
         f"GET /containers/{chat}/json": "200", "GET /_ping": "200", "GET /containers/json": "403", "GET /info": "403",
         f"GET /containers/{own}/json": "403", f"POST /containers/{chat}/kill": "403",
+        f"POST /networks/{gate.site.name('edge')}/connect": "403",
         f"DELETE /containers/{chat}": "403", f"GET /containers/{chat}/json?size=1": "403",
         f"POST /containers/{chat}/stop?t=1&x=1": "403",
         f"GET /v1.41/containers/{chat}/json": "403", f"POST /containers/{chat}/exec": "403",
@@ -285,7 +286,7 @@ def test_a_second_run_leaves_all_as_it_is_and_who_sleeps_asleep(gate: GateSite) 
 def test_a_new_service_and_a_revoked_key_restart_nothing_and_cut_nothing(gate: GateSite) -> None:
     before = gate.ids()
     assert gate.ask("chat", key="going").status == 200
-    late = Service("late")
+    late = Service("late", declared={"network": gate.site.name("late")})
     gate.make(late)
     with ThreadPoolExecutor(1) as pool:
         streamed = pool.submit(gate.ask, "chat", "/stream?seconds=12")

@@ -139,6 +139,7 @@ class FakeEngine:
     containers: dict[str, FakeContainer]
     started: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
+    joined: list[str] = field(default_factory=list)
     is_down: bool = False
     refuses: set[str] = field(default_factory=set)
     stopping: dict[str, asyncio.Task[None]] = field(default_factory=dict)
@@ -179,6 +180,11 @@ class FakeEngine:
             self.stopping[name] = asyncio.create_task(self._stop(found, seconds))
         # Who asked may go: the engine goes on.
         await asyncio.shield(self.stopping[name])
+
+    async def connect(self, network: str) -> None:
+        if network in self.refuses:
+            raise EngineError(f"Cannot join network {network!r}: 404, network not found; see its log.")
+        self.joined.append(network)
 
     async def has_ended(self, name: str) -> bool:
         try:

@@ -18,7 +18,7 @@ from .cli import RunningUp
 from .containers import remove_container
 from .contents import source_values
 from .databases import Databases
-from .desired import DesiredService, Reload
+from .desired import DIRECTORY_LABEL, PROJECT_LABEL, DesiredService, Reload
 from .gate import Gate, refuse_failed
 from .host import read_default_mtu
 from .observe import (
@@ -107,6 +107,7 @@ class Job:
             self._swap(gate)
             self._gate(gate, {name: service for name, service in self._services.items() if service.scale})
             self._remove(in_the_way=False)
+        self._remove_left_networks()
         self._route(None)
 
     def ensure_images(self) -> None:
@@ -164,6 +165,15 @@ class Job:
             for entry in list_containers(engine, target.name, network=names):
                 remove_container(engine, entry["Id"])
             remove_network(engine, network_id)
+
+    def _remove_left_networks(self) -> None:
+        """Remove the project's networks that are not declared any more."""
+        engine, target = self._host.engine, self._prepared.target
+        declared = {network["name"] for network in (target.model.get("networks") or {}).values() if network}
+        labels = [f"{PROJECT_LABEL}={target.name}", f"{DIRECTORY_LABEL}={self._host.site.directory}"]
+        for entry in engine.get("/networks", {"filters": {"label": labels}}):
+            if entry["Name"] not in declared:
+                remove_network(engine, entry["Id"])
 
     def _swapping(self) -> list[str]:
         return [

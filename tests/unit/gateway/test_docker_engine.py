@@ -134,6 +134,33 @@ def test_refusals(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (http(200), ""),
+        (http(403, b'{"message":"endpoint with name s-pod-1 already exists in network s_chat"}'), ""),
+        (
+            http(404, b'{"message":"network s_chat not found"}'),
+            "Cannot join network 's_chat': 404, network s_chat not found; see its log.",
+        ),
+        (
+            b"",
+            "Cannot join network 's_chat': the engine's proxy at 127.0.0.1:PORT gave no HTTP answer; see that it runs.",
+        ),
+    ],
+)
+def test_a_network_of_a_service(answer: bytes, words: str) -> None:
+    async def use(port: int) -> str:
+        try:
+            await DockerEngine(f"http://127.0.0.1:{port}").connect("s_chat")
+        except EngineError as error:
+            return str(error).replace(str(port), "PORT")
+        return ""
+
+    said, asked = asyncio.run(served(answer, use))
+    assert (said, asked.startswith(b"POST /networks/s_chat/connect HTTP/1.0\r\n")) == (words, True)
+
+
+@pytest.mark.parametrize(
     ("answer", "has_ended"),
     [
         (http(200, b'{"Error":null,"StatusCode":143}'), True),
