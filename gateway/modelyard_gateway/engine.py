@@ -8,6 +8,9 @@ Paths carry no version, as everywhere in this collection. What the proxy has to 
 of a service::
 
     GET /containers/NAME/json    POST /containers/NAME/start    POST /containers/NAME/stop?t=SECONDS
+
+of its ``network`` ``POST /networks/NETWORK/connect``, which the proxy makes one of the gate's own container,
+and, also of containers that are declared no more, ``POST /containers/NAME/wait``, which tells only that it ended.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ _REQUEST_SECONDS = 20.0
 _START_SECONDS = 120.0
 #: The engine kills a container that does not stop in time, and that takes time itself.
 _BEYOND_STOP_SECONDS = 30.0
+#: How long one question takes that is answered by the end of a container.
+_WAIT_SECONDS = 20.0
 _RUNNING = frozenset({"running", "restarting", "paused"})
 
 
@@ -86,6 +91,12 @@ class Engine(Protocol):
     async def stop(self, name: str, seconds: int) -> None:
         """Stop a container, by force after so many seconds; return when it has ended."""
 
+    async def connect(self, network: str) -> None:
+        """Bring the gate into a network; where it is already it stays."""
+
+    async def has_ended(self, name: str) -> bool:
+        """Return whether a container is gone or does not run. It takes its time where it runs, or nothing is known."""
+
 
 class DockerEngine:
     """The engine behind a proxy at ``http://HOST:PORT``."""
@@ -116,17 +127,28 @@ class DockerEngine:
     async def stop(self, name: str, seconds: int) -> None:
         await self._ask("stop", name, "POST", f"stop?t={seconds}", seconds + _BEYOND_STOP_SECONDS)
 
+    async def connect(self, network: str) -> None:
+        answer = await self._exchange("join", f"network {network!r}", "POST", f"/networks/{network}/connect")
+        # The engine has no other word for it than this, with 403.
+        if answer.status != 200 and b"already exists in network" not in answer.body:
+            raise EngineError(
+                f"Cannot join network {network!r}: {answer.status}, {_message(answer.body)}; see its log."
+            )
+
+    async def has_ended(self, name: str) -> bool:
+        try:
+            answer = await self._ask("wait for", name, "POST", "wait", _WAIT_SECONDS)
+        except MissingContainerError:
+            return True
+        except UnreachableError:
+            return False
+        return b"StatusCode" in answer.body  # it is empty where the answer broke off
+
     async def _ask(
         self, doing: str, name: str, method: str, verb: str, timeout_seconds: float = _REQUEST_SECONDS
     ) -> Answer:
         path = f"/containers/{name}/{verb}"
-        try:
-            answer = await exchange(self._peer, method, path, timeout_seconds=timeout_seconds)
-        except ExchangeError as error:
-            raise UnreachableError(
-                f"Cannot {doing} container {name!r}: the engine's proxy at {self._peer.host}:{self._peer.port} gave "
-                f"{error}; see that it runs."
-            ) from None
+        answer = await self._exchange(doing, f"container {name!r}", method, path, timeout_seconds)
         if answer.status in (200, 204, 304):  # 304: it is so already
             return answer
         if answer.status == 404:
@@ -134,6 +156,17 @@ class DockerEngine:
                 f"Cannot {doing} container {name!r}: there is none; apply the project that makes it."
             )
         raise EngineError(f"Cannot {doing} container {name!r}: {answer.status}, {_message(answer.body)}; see its log.")
+
+    async def _exchange(
+        self, doing: str, what: str, method: str, path: str, timeout_seconds: float = _REQUEST_SECONDS
+    ) -> Answer:
+        try:
+            return await exchange(self._peer, method, path, timeout_seconds=timeout_seconds)
+        except ExchangeError as error:
+            raise UnreachableError(
+                f"Cannot {doing} {what}: the engine's proxy at {self._peer.host}:{self._peer.port} gave {error}; "
+                "see that it runs."
+            ) from None
 
 
 def parse_container(found: Any) -> Container:

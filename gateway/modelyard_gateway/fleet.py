@@ -69,6 +69,10 @@ class Fleet:
                 # What an earlier gateway let through is not known: to this one, everything was in use just now.
                 self.states[name] = ServiceState(config, last_grant=now, last_used=now)
                 self._go_on_resting(self.states[name], now)
+        containers = {config.container for config in declared.services.values()}
+        for state, ending in self.room.left.items():
+            if state.config.container in containers:
+                ending.cancel()
         self.room.budget_mib = dict(declared.budget_mib)
 
     def _go_on_resting(self, state: ServiceState, now: float) -> None:
@@ -82,6 +86,19 @@ class Fleet:
         state.removed = True
         if state.transition:
             state.transition.cancel()
+        if state.holds_memory:
+            # Until its container has ended, which others remove.
+            ending = self.room.left[state] = asyncio.create_task(self._wait_for_end(state.config.container))
+            ending.add_done_callback(lambda _task: self.room.left.pop(state))
+
+    async def _wait_for_end(self, container: str) -> None:
+        has_ended = False
+        while not has_ended:
+            try:
+                has_ended = await self._engine.has_ended(container)
+            except EngineError as error:
+                self._complain(container, error)
+            await asyncio.sleep(self.timing.look_seconds)
 
     # Requests
 
@@ -294,7 +311,9 @@ class Fleet:
     def _in_flight(state: ServiceState, connections: Counter[Endpoint] | None) -> int | None:
         if connections is None or state.container is None or not state.container.addresses:
             return None
-        return to_service(connections, state.container.addresses, state.config.port)
+        # What was dialled at a port that is declared no more is in flight as before.
+        ports = {state.config.port, state.made_for.port}
+        return sum(to_service(connections, state.container.addresses, port) for port in ports)
 
     # Its life
 
@@ -326,8 +345,9 @@ class Fleet:
     async def close(self) -> None:
         """End all of it."""
         self.refuse()
-        tasks = [*self._loops, *(state.transition for state in self.states.values() if state.transition)]
-        for task in self._loops:
+        ours = [*self._loops, *self.room.left.values()]
+        tasks = [*ours, *(state.transition for state in self.states.values() if state.transition)]
+        for task in ours:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 

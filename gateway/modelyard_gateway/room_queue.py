@@ -38,12 +38,20 @@ class RoomQueue:
         timing: Timing,
     ) -> None:
         self.budget_mib: Mebibytes = {}
+        #: Those that are declared no more and may have memory still, and who waits for their end.
+        self.left: dict[ServiceState, asyncio.Task[None]] = {}
         self._states, self._put_to_sleep, self._timing = states, put_to_sleep, timing
         self._queue: list[ServiceState] = []
 
     def used_mib(self) -> dict[str, int]:
         """Return what is used of each GPU, or may be."""
-        return used_mib(state.config.vram_mib for state in self._states.values() if state.holds_memory)
+        holding = [state for state in self._states.values() if state.holds_memory]
+        return used_mib(map(self._needs, [*holding, *self.left]))
+
+    def _needs(self, state: ServiceState) -> dict[str, int]:
+        """Return what a service takes of each GPU: as it is declared, and of others what its container was made for."""
+        made_for = {gpu: mib for gpu, mib in state.made_for.vram_mib.items() if gpu in self.budget_mib}
+        return {**made_for, **state.config.vram_mib}
 
     async def take(self, state: ServiceState) -> None:
         """Return when ``state`` has its memory, which is its own from then on.
@@ -70,10 +78,10 @@ class RoomQueue:
         before = self._queue[: self._queue.index(state)]
         if not state.is_only_proven:
             before = [other for other in before if not other.is_only_proven]  # a request is not held up by a proof
-        return not any(other.config.vram_mib.keys() & state.config.vram_mib.keys() for other in before)
+        return not any(self._needs(other).keys() & self._needs(state).keys() for other in before)
 
     def _shortage(self, state: ServiceState) -> dict[str, int]:
-        return shortage_mib(state.config.vram_mib, self.used_mib(), self.budget_mib)
+        return shortage_mib(self._needs(state), self.used_mib(), self.budget_mib)
 
     async def _make_room(self, state: ServiceState, began: float) -> None:
         now = _now()
@@ -105,7 +113,7 @@ class RoomQueue:
         longest_idle_first = sorted(
             candidates, key=lambda state: (wanting is None or state.drained_for is not wanting, state.last_used)
         )
-        chosen = choose_sleepers([(state.config.name, state.config.vram_mib) for state in longest_idle_first], missing)
+        chosen = choose_sleepers([(state.config.name, self._needs(state)) for state in longest_idle_first], missing)
         return [self._states[name] for name in chosen]
 
     def _drain(self, wanting: ServiceState, now: float) -> None:
@@ -126,7 +134,7 @@ class RoomQueue:
     def relieve(self, now: float) -> None:
         """Put idle services to sleep while more is used than there is: others start containers too."""
         used = self.used_mib()
-        excess = {gpu: mib - self.budget_mib.get(gpu, 0) for gpu, mib in used.items()}
+        excess = {gpu: used.get(gpu, 0) - mib for gpu, mib in self.budget_mib.items()}
         for sleeper in self._sleepers(self._idle(now), {gpu: mib for gpu, mib in excess.items() if mib > 0}):
             self._put_to_sleep(sleeper, "room")
 

@@ -7,14 +7,16 @@
 The file::
 
     {"format": 1, "gpus": {"0": 81559}, "services": [{
-        "name": "chat", "container": "site-inference-chat-1", "address": "chat", "port": 8080,
+        "name": "chat", "container": "site-inference-chat-1", "address": "site-inference-chat-1", "port": 8080,
+        "network": "site-inference_chat",
         "vram_mib": {"0": 24000}, "idle_seconds": 900, "hold_seconds": 120, "wake_seconds": 600, "stop_seconds": 30,
         "ready": {"path": "/health", "status": 200},
         "warm_up": {"method": "POST", "path": "/v1/completions", "body": "{...}", "content_type": "application/json"}}]}
 
 ``gpus`` is what services may use of each GPU together; index or UUID, as ``vram_mib`` names it. ``address`` is the
-name that the gate dials. Without ``idle_seconds`` a service is never put to sleep for being idle, only for another
-one that needs its GPU.
+name that the gate dials. ``network`` is one that the service has for itself, into which the gate is brought before the
+service wakes; without one it is in a network of the gate's. Without ``idle_seconds`` a service is never put to sleep
+for being idle, only for another one that needs its GPU.
 """
 
 from __future__ import annotations
@@ -57,6 +59,7 @@ class ServiceConfig:
     container: str
     address: str
     port: int
+    network: str
     vram_mib: Mebibytes
     idle_seconds: float | None
     hold_seconds: float
@@ -92,7 +95,7 @@ def parse_services(content: bytes, path: str) -> Declared:
 
 def _parse_service(fields: Fields) -> ServiceConfig:
     fields.only(
-        "name", "container", "address", "port", "vram_mib", "idle_seconds", "hold_seconds", "wake_seconds",
+        "name", "container", "address", "port", "network", "vram_mib", "idle_seconds", "hold_seconds", "wake_seconds",
         "stop_seconds", "ready", "warm_up",
     )  # fmt: skip
     ready, warm_up = fields.inner("ready"), fields.inner("warm_up")
@@ -104,6 +107,7 @@ def _parse_service(fields: Fields) -> ServiceConfig:
         container=_matching(fields, "container", _CONTAINER),
         address=_matching(fields, "address", _ADDRESS),
         port=int(fields.number("port", least=1, most=65535)),
+        network=_matching(fields, "network", _CONTAINER) if "network" in fields.found else "",
         vram_mib=fields.numbers("vram_mib", least=1, most=_MOST_MIB),
         idle_seconds=None if never else fields.number("idle_seconds", least=1, most=365 * _DAY),
         hold_seconds=fields.number("hold_seconds", 120, least=0, most=3600),

@@ -58,6 +58,7 @@ class Timing:
 class ServiceState:
     """One service. Times are of the event loop's clock.
 
+    :param made_for: what was declared when its container was first seen, which keeps its port and GPUs until replaced.
     :param holds_memory: whether it may have memory of its GPUs: from before its start until its end was seen.
     :param connections: as last read; None where that is not known.
     :param moves: how many transitions began; tells an observation that it is out of date.
@@ -95,6 +96,10 @@ class ServiceState:
     grants: int = 0
     proof_until: float | None = None
     rests_until: float = 0.0
+    made_for: ServiceConfig = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.made_for = self.config
 
     @property
     def is_open(self) -> bool:
@@ -113,6 +118,7 @@ class ServiceState:
             self.failures, self.retry_at = 0, 0.0
             # The first one that is seen is the one that rests.
             self.rests_until = 0.0 if self.seen_id else self.rests_until
+            self.made_for = self.config
         self.container, self.seen_id, self.holds_memory = container, container.id, container.holds_resources
         return is_new
 

@@ -77,6 +77,8 @@ class Transitions:
         await self._room.take(state)
         began = _now()
         self._record.forget(container.id)
+        if state.config.network:
+            await self._engine.connect(state.config.network)
         await self._engine.start(state.config.container)
         until = began + state.config.wake_seconds
         await self._until(state, state.config.ready, until)

@@ -33,7 +33,7 @@ NEEDS = {
     "gated": [
         service("chat", hosts=["chat.lab.test"], cors={"origins": ["https://app.test"]}, idle_seconds=60),
         service("seg.one", hosts=["a.lab.test", "b.lab.test"], hold_seconds=LONGEST_HOLD, vram_mib={"0": 10}),
-        service("inner", max_body_mib=0, timeout_seconds=7),
+        service("inner", max_body_mib=0, timeout_seconds=7, network="s_inner"),
     ],
     "api_client": [
         need(name="app", scopes=["*"], rate={"per_minute": 60, "burst": 5}),
@@ -192,7 +192,19 @@ def test_the_engine_is_asked_about_declared_containers_alone(project: RenderedPr
         for name in ("gate", "gateway")
         for verb in ("json", "start", "restart")
     }
-    assert set(paths) == {"/_ping", *services, *own}
+    assert set(paths) == {"/_ping", "/networks/s_inner/connect", *services, *own}
+    [joined] = re.findall(r"proxy_set_body (.*);", project.files["engine/nginx.conf"])
+    assert joined == """'{"Container":"modelyard-gateway-pod-1"}'""", "and nobody else is brought into a network"
+    others = [head for head, _content in locations(project.files["engine/nginx.conf"]) if not head.startswith("= ")]
+    assert others == ["/", '~ "^/containers/(?<ending>modelyard-[A-Za-z0-9_.-]+)/wait$"'], "what ended, and no more"
+
+
+def test_no_name_is_dialled_that_somebody_else_in_the_edges_network_may_have(project: RenderedProject) -> None:
+    """The pod is in three networks, and the first one that knows a name answers."""
+    assert json.loads(project.files["config/settings.json"])["engine"] == "http://modelyard-gateway-engine-1:2375"
+    assert project.services["pod"]["entrypoint"] == [
+        "pod", "modelyard-gateway-engine-1:2375", "modelyard-gateway-gate-1:8080", "modelyard-gateway-gateway-1:9090",
+    ]  # fmt: skip
 
 
 def test_the_edge_leads_every_name_to_the_one_gate(project: RenderedProject) -> None:

@@ -73,7 +73,8 @@ def of(folder: Path, **variables: Any) -> RenderedProject:
 def test_several_services_are_asked_by_the_gate_each_with_its_models_and_the_key(tmp_path: Path) -> None:
     project = of(tmp_path, open_webui_services=["chat", "code"], open_webui_models={"code": ["small", "large"]})
     environment = project.services["server"]["environment"]
-    assert environment["OPENAI_API_BASE_URLS"] == "http://gate:8081/chat/v1;http://gate:8081/code/v1"
+    gate = "http://modelyard-gateway-pod-1:8081"
+    assert environment["OPENAI_API_BASE_URLS"] == f"{gate}/chat/v1;{gate}/code/v1", "nobody else has a container's name"
     models = {number: one["model_ids"] for number, one in json.loads(environment["OPENAI_API_CONFIGS"]).items()}
     assert models == {"0": ["chat"], "1": ["small", "large"]}
     key = "@@secret:gateway_key_open_webui_1@@"

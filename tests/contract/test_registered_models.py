@@ -31,7 +31,8 @@ def test_a_version_is_mounted_and_runs_in_its_image(tmp_path: Path) -> None:
     assert service["image"] == "modelyard/mlflow-model:1"
     assert service["volumes"] == ["/opt/lab/models/mlflow/4-ab:/models:ro"]
     assert service["entrypoint"][:4] == ["mlflow", "models", "serve", "--model-uri=/models"]
-    assert service["networks"] == {"inference": {}}
+    assert service["networks"] == {"roofs": {}}
+    assert project.options["layers"][0]["networks"] == {"roofs": {"internal": True}}
 
 
 def test_a_check_run_before_there_is_a_registry_names_what_is_not_known(tmp_path: Path) -> None:

@@ -207,15 +207,15 @@ def test_the_state_of_a_service_is_told_without_waking_it(gate: GateSite) -> Non
 def test_programs_of_the_site_ask_by_path(gate: GateSite) -> None:
     """As another container of the edge's network, with the path as it was sent."""
     script = (
-        "import http.client, sys; c = http.client.HTTPConnection('gate', 8081); "
+        "import http.client, sys; c = http.client.HTTPConnection(sys.argv[3], 8081); "
         "c.request('GET', sys.argv[1], headers={'X-API-Key': sys.argv[2]}); a = c.getresponse(); "
         "print(a.status, a.read().decode())"
     )
 
     def ask(path: str, key: str) -> str:
         output = gate.site.engine.containers.run(
-            gate.container("chat").image.id, ["python3", "-c", script, path, key], name=gate.site.name("program"),
-            network=gate.site.name("edge"), remove=True,
+            gate.container("chat").image.id, ["python3", "-c", script, path, key, str(gate.part("pod").name)],
+            name=gate.site.name("program"), network=gate.site.name("edge"), remove=True,
         )  # fmt: skip
         assert isinstance(output, bytes)
         return output.decode()
@@ -267,20 +267,24 @@ def test_nobody_reaches_a_service_but_the_gate(gate: GateSite) -> None:
 
 
 def test_the_engine_can_be_asked_for_the_services_alone(gate: GateSite) -> None:
+    chat, own, ended = gate.site.name("inference-chat"), gate.part("engine").name, gate.part("storage").name
     script = (
         "import http.client, sys\n"
         "for line in sys.argv[1:]:\n"
-        "    c = http.client.HTTPConnection('engine', 2375); c.request(*line.split()); print(c.getresponse().status)"
+        f"    c = http.client.HTTPConnection('{own}', 2375); c.request(*line.split()); print(c.getresponse().status)"
     )
     assert gate.ask("chat").status == 200
-    chat, own = gate.site.name("inference-chat"), gate.part("engine").name
     asked = {
         f"GET /containers/{chat}/json": "200", "GET /_ping": "200", "GET /containers/json": "403", "GET /info": "403",
         f"GET /containers/{own}/json": "403", f"POST /containers/{chat}/kill": "403",
+        f"POST /networks/{gate.site.name('edge')}/connect": "403",
         f"DELETE /containers/{chat}": "403", f"GET /containers/{chat}/json?size=1": "403",
         f"POST /containers/{chat}/stop?t=1&x=1": "403",
         f"GET /v1.41/containers/{chat}/json": "403", f"POST /containers/{chat}/exec": "403",
         f"GET /containers/{chat}/../{own}/json": "403", f"GET /containers/{chat}/start": "403",
+        f"POST /containers/{ended}/wait": "200", f"GET /containers/{ended}/wait": "403",
+        f"POST /containers/{ended}/wait?condition=removed": "403", "POST /containers/another/wait": "403",
+        f"POST /containers/another/kill/../../{ended}/wait": "200",
     }  # fmt: skip
     told = gate.inside("gateway", "python", "-c", script, *asked)
     assert dict(zip(asked, told.split(), strict=True)) == asked
@@ -313,7 +317,7 @@ def test_a_second_run_leaves_all_as_it_is_and_who_sleeps_asleep(gate: GateSite) 
 def test_a_new_service_and_a_revoked_key_restart_nothing_and_cut_nothing(gate: GateSite) -> None:
     before = gate.ids()
     assert gate.ask("chat", key="going").status == 200
-    late = Service("late")
+    late = Service("late", declared={"network": gate.site.name("late")})
     gate.make(late)
     with ThreadPoolExecutor(1) as pool:
         streamed = pool.submit(gate.ask, "chat", "/stream?seconds=12")

@@ -143,10 +143,18 @@ def container(roles: SiteOfRoles, service: str) -> Container:
     return roles.site.engine.containers.get(f"{roles.site.name('inference')}-{service}-1")
 
 
+def network_of(roles: SiteOfRoles, service: str) -> str:
+    return f"{roles.site.name('inference')}_{service}"
+
+
+def address_of(roles: SiteOfRoles, service: str) -> str:
+    networks = container(roles, service).attrs["NetworkSettings"]["Networks"]
+    return str(networks[network_of(roles, service)]["IPAddress"])
+
+
 def ask(roles: SiteOfRoles, service: str, port: int, path: str, body: Any = None) -> tuple[int, bytes]:
     """Ask a service inside its network, which the host is in."""
-    networks = container(roles, service).attrs["NetworkSettings"]["Networks"]
-    address = networks[roles.site.name("inference")]["IPAddress"]
+    address = address_of(roles, service)
     request = urllib.request.Request(
         f"http://{address}:{port}{path}", None if body is None else json.dumps(body).encode(),
         {"Content-Type": "application/json"},
@@ -176,19 +184,25 @@ def generate(roles: SiteOfRoles, model: str = "tiny:test") -> tuple[int, Any]:
     return status, json.loads(answer)
 
 
-def test_services_are_healthy_without_rights_in_one_network(first: RoleRun, roles: SiteOfRoles) -> None:
+def test_services_are_healthy_without_rights_each_in_a_network_of_its_own(first: RoleRun, roles: SiteOfRoles) -> None:
     for service in ("fields", "chat"):
         found = container(roles, service)
         assert found.attrs["State"]["Health"]["Status"] == "healthy"
         assert {process["Uid"].split()[0] for process in processes(found)} == {"10020"}
-        assert set(found.attrs["NetworkSettings"]["Networks"]) == {roles.site.name("inference")}
+        assert set(found.attrs["NetworkSettings"]["Networks"]) == {network_of(roles, service)}
+        assert roles.site.engine.networks.get(network_of(roles, service)).attrs["Internal"] is True
         assert found.attrs["HostConfig"]["ReadonlyRootfs"]
         assert found.attrs["HostConfig"]["CapDrop"] == ["ALL"]
         assert not found.attrs["HostConfig"]["PortBindings"]
         [models] = [mount for mount in found.attrs["Mounts"] if mount["Destination"] == "/models"]
         assert models["RW"] is False
-    network = roles.site.engine.networks.get(roles.site.name("inference"))
-    assert network.attrs["Internal"] is True
+
+
+def test_no_service_reaches_another_one(first: RoleRun, roles: SiteOfRoles) -> None:
+    for host in (container(roles, "chat").name, address_of(roles, "chat")):
+        script = f"import socket; socket.create_connection(('{host}', 8080), 3)"
+        assert ask(roles, "chat", 8080, "/health")[0] == 200
+        assert container(roles, "fields").exec_run(["python", "-c", script]).exit_code == 1
 
 
 def test_a_mask_is_what_the_model_gives_when_run_directly(first: RoleRun, roles: SiteOfRoles) -> None:

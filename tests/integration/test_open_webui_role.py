@@ -61,8 +61,9 @@ def test_no_inference_service_is_within_its_reach_but_through_the_gate(chat: Cha
     assert not networks & set(engine.attrs["NetworkSettings"]["Networks"])
     for host in (chat.address_of_engine(), chat.site.name("engine")):
         assert chat.reaches(f"http://{host}:8080/v1/models") in ("URLError", "TimeoutError")
-    assert chat.reaches("http://gate:8081/chat/v1/models", key=chat.secret("gateway_key_open_webui_1")) == "200"
-    assert chat.reaches("http://gate:8081/chat/v1/models") == "401"
+    gate = f"http://{chat.site.name('gateway-pod-1')}:8081"
+    assert chat.reaches(f"{gate}/chat/v1/models", key=chat.secret("gateway_key_open_webui_1")) == "200"
+    assert chat.reaches(f"{gate}/chat/v1/models") == "401"
 
 
 def test_no_secret_is_where_others_look(chat: Chat) -> None:

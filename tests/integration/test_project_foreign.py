@@ -14,7 +14,7 @@ import docker
 import pytest
 from support.applied import AppliedProject, sleeper
 from support.modules import run_module
-from support.site import Site
+from support.site import PROJECT_LABEL, Site
 
 DATA = {"volumes": {"data": {}}}
 
@@ -107,6 +107,34 @@ def test_other_projects_things_stay_through_all_states(
     assert neighbour.ids() == before
     assert neighbour.container("web").status == "running"
     orphan.reload()
+
+
+def test_a_network_that_is_declared_no_more_goes_and_who_was_brought_into_it_runs_on(
+    project: AppliedProject, engine: docker.DockerClient, site: Site, base_image: str
+) -> None:
+    neighbour = AppliedProject(engine, site, "neighbour", layers=[{"services": {"web": sleeper(base_image)}}])
+    neighbour.apply()
+    guest = neighbour.container("web")
+    names = ["first", "second"]
+    services = {name: sleeper(base_image, networks=[name]) for name in names}
+    networks = {name: {"internal": True} for name in names}
+    project.apply(layers=[{"services": services, "networks": networks}])
+    for name in names:
+        engine.networks.get(f"{project.name}_{name}").connect(guest)
+    before = project.ids()["first"]
+
+    project.apply(layers=[{"services": {"first": services["first"]}, "networks": {"first": networks["first"]}}])
+    assert networks_of(project, engine) == {f"{project.name}_first"}
+    assert project.ids()["first"] == before
+    project.apply(state="absent")
+    assert networks_of(project, engine) == set()
+    guest.reload()
+    assert (guest.status, set(guest.attrs["NetworkSettings"]["Networks"])) == ("running", {f"{neighbour.name}_default"})
+    guest.restart(timeout=1)
+
+
+def networks_of(project: AppliedProject, engine: docker.DockerClient) -> set[str]:
+    return {network.name for network in engine.networks.list(filters={"label": f"{PROJECT_LABEL}={project.name}"})}
 
 
 BASE_FILE = """

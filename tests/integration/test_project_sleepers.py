@@ -9,13 +9,17 @@ Each test leaves the project with ``a`` and ``b`` of version 1, asleep, as the f
 
 from __future__ import annotations
 
+import re
+import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import docker
 import pytest
 from support.declared import address
+from support.events import EventRecorder
 from support.modules import run_module, start_module
 from support.proxy import RecordingProxy
 from support.site import Site
@@ -93,6 +97,26 @@ def test_a_changed_image_is_proven_and_sleeps_again(
     assert not models.run(changed).changed
 
 
+def test_a_request_during_the_replacement_of_a_sleeping_one_wakes_the_new_one(
+    models: SleepingSite, both: dict[str, Any], app_images: dict[str, str], proxy: RecordingProxy
+) -> None:
+    def asked(path: str) -> list[int]:
+        return [number for number, request in enumerate(proxy.requests) if re.search(path, request.path)]
+
+    old = models.project.container("b").id
+    changed = {**both, "b": models.sleeper("b", app_images["v2"])}
+    with EventRecorder(models.engine) as recorder, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(models.run, changed, environment={"DOCKER_HOST": proxy.docker_host})
+        wait_until(lambda: bool(asked("/exec/.*/json")) or running.done(), "the gateway is asked", seconds=60)
+        answered = models.ask("b")
+        result = running.result()
+    assert not result.failed, result.msg
+    assert asked("/exec/")[0] < asked("/containers/create")[0], "it is let rest first, though it sleeps"
+    assert (answered, result["notes"]) == (200, [])
+    assert "start" not in [event.action for event in recorder.events if event.id == old]
+    assert models.project.container("b").attrs["Config"]["Image"] == app_images["v2"]
+
+
 def test_what_finds_no_room_is_unproven_until_it_has_woken(
     models: SleepingSite, both: dict[str, Any], app_images: dict[str, str]
 ) -> None:
@@ -112,6 +136,24 @@ def test_what_finds_no_room_is_unproven_until_it_has_woken(
     assert (proven.changed, proven["unproven"]) == (False, {}), proven.values
     assert models.run(changed)["unproven"] == {}
     assert _info(models)["services"]["b"]["unproven"] == ""
+
+
+def test_one_that_is_declared_no_more_has_its_memory_until_it_is_removed(
+    models: SleepingSite, both: dict[str, Any], app_images: dict[str, str]
+) -> None:
+    assert models.ask("a") == 200
+    models.declare("b")
+    try:
+        wait_until(lambda: models.ask("a") == 503, "the gateway knows it no more", seconds=10)
+        with ThreadPoolExecutor(1) as pool:
+            asking = pool.submit(models.ask, "b")
+            time.sleep(3)
+            assert (models.state("a")["Status"], models.state("b")["Status"]) == ("running", "exited")
+            result = models.apply({"b": models.sleeper("b", app_images["v2"])})
+            assert (result["unproven"], result["notes"]) == ({}, []), "there is room, as the other one goes first"
+            assert asking.result() == 200
+    finally:
+        models.declare("a", "b")
 
 
 def test_what_was_unproven_and_does_not_wake_is_taken_back_by_the_next_run(

@@ -125,7 +125,7 @@ class Chat:
 
     def requests_at_the_gate(self) -> list[dict[str, Any]]:
         """Return what the gate was asked so far, and whether it admitted it."""
-        said: Any = self.site.engine.containers.get(self.site.name("gate")).logs()
+        said: Any = self.site.engine.containers.get(self.site.name("gateway-pod-1")).logs()
         return [json.loads(line) for line in said.splitlines()]
 
     def reaches(self, url: str, *, key: str = "") -> str:
@@ -150,10 +150,11 @@ class Chat:
         edge = self.site.engine.networks.get(self.site.name("edge"))
         key = hashlib.sha256(self.secret("gateway_key_open_webui_1").encode()).hexdigest()
         image = images.ensure(CHAT_GATE)
-        for name, command in (("engine", ["engine"]), ("gate", ["gate", self.site.name("engine"), key])):
+        gate = ("gateway-pod-1", ["gate", self.site.name("engine"), key])
+        for name, command in (("engine", ["engine"]), gate):
             made = self.site.engine.containers.create(image, command, name=self.site.name(name), network=inference.name)
-            if name == "gate":
-                edge.connect(made, aliases=["gate"])
+            if name != "engine":
+                edge.connect(made)
             made.start()
         self.site.engine.containers.get(self.site.name("engine")).reload()
 

@@ -185,10 +185,12 @@ class GateSite:
         }  # fmt: skip
 
     def make(self, service: Service) -> None:
-        """Make its container, which is not started."""
+        """Make its container, which is not started, in the network that it has for itself or in that of all others."""
+        if network := service.declared.get("network"):
+            self.site.engine.networks.create(network, internal=True)
         self.site.engine.containers.create(
             images.ensure(STAND_IN), name=self.site.name(f"inference-{service.name}"), init=True,
-            network=self.site.name("inference"), environment={"START_SECONDS": str(service.start_seconds)},
+            network=network or self.site.name("inference"), environment={"START_SECONDS": str(service.start_seconds)},
         )  # fmt: skip
 
 

@@ -140,6 +140,7 @@ class FakeEngine:
     containers: dict[str, FakeContainer]
     started: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
+    joined: list[str] = field(default_factory=list)
     is_down: bool = False
     refuses: set[str] = field(default_factory=set)
     stopping: dict[str, asyncio.Task[None]] = field(default_factory=dict)
@@ -180,6 +181,26 @@ class FakeEngine:
             self.stopping[name] = asyncio.create_task(self._stop(found, seconds))
         # Who asked may go: the engine goes on.
         await asyncio.shield(self.stopping[name])
+
+    async def connect(self, network: str) -> None:
+        if network in self.refuses:
+            raise EngineError(f"Cannot join network {network!r}: 404, network not found; see its log.")
+        self.joined.append(network)
+
+    async def has_ended(self, name: str) -> bool:
+        try:
+            found = await self._find(name)
+        except MissingContainerError:
+            return True
+        except UnreachableError:
+            return False
+        if name in self.refuses:
+            raise EngineError(f"Cannot wait for container {name!r}: 403, with no reason given; see its log.")
+        until = now() + 20
+        while found.is_running and found.name in self.containers and now() < until:
+            await asyncio.sleep(0.1)
+            found.settle()
+        return not found.is_running or found.name not in self.containers
 
     async def _stop(self, found: FakeContainer, seconds: int) -> None:
         await asyncio.sleep(min(self.stop_seconds, seconds))

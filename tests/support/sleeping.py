@@ -14,7 +14,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -89,6 +89,11 @@ class SleepingSite:
         state.mkdir(mode=0o700, exist_ok=True)
         (state / "gateway").mkdir(mode=0o700)
         os.chown(state / "gateway", _UID, _UID)
+        self.declare("a", "b")
+
+    def declare(self, *names: str) -> None:
+        """Apply the gateway's project with these services, of which it knows the change within a second."""
+        state, program = self.site.directory / "state", self.site.directory / "program"
         packages = {name: _folder_of(name) for name in ("uvicorn", "click", "h11")}
         mounts = [f"{path}:/packages/{name}:ro" for name, path in packages.items()]
         mounts += [f"{ROOT}/gateway/modelyard_gateway:/packages/modelyard_gateway:ro", f"{program}:/program:ro"]
@@ -114,12 +119,12 @@ class SleepingSite:
             layers=[{"services": {"gateway": gateway, "engine": relay}, "networks": networks}],
             files=[
                 {"path": f"config/{name}", "content": content, "mode": "0644", "on_change": "watch"}
-                for name, content in self._configuration().items()
+                for name, content in self._configuration(names).items()
             ],
             networks=[{"name": self.network}],
         )
 
-    def _configuration(self) -> dict[str, str]:
+    def _configuration(self, names: Sequence[str]) -> dict[str, str]:
         timing = {
             "dial_seconds": 0.5, "watch_seconds": 0.2, "observe_seconds": 0.5, "read_gap_seconds": 0.02,
             "patience_seconds": 0.5, "proof_room_seconds": 2, "first_backoff_seconds": 1,
@@ -135,7 +140,7 @@ class SleepingSite:
                 name, container=f"{self.project.name}-{name}-1", vram_mib={"0": 600}, idle_seconds=600, wake_seconds=30,
                 ready=ready,
             )
-            for name in ("a", "b")
+            for name in names
         ]  # fmt: skip
         return {
             "settings.json": json.dumps(settings),

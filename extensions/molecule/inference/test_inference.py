@@ -48,8 +48,8 @@ def test_who_has_no_key_or_another_one_gets_none(server: Server) -> None:
 
 def test_its_container_is_in_no_network_but_that_of_the_gate(server: Server) -> None:
     networks = json.loads(server.must(f"docker inspect {CHAT} --format '{{{{json .NetworkSettings.Networks}}}}'"))
-    assert set(networks) == {"modelyard-inference"}
-    assert server.must("docker network inspect modelyard-inference --format '{{.Internal}}'") == "true"
+    assert set(networks) == {"modelyard-inference_chat"}
+    assert server.must("docker network inspect modelyard-inference_chat --format '{{.Internal}}'") == "true"
     assert server.must(f"docker port {CHAT}") == ""
 
 

@@ -18,7 +18,7 @@ from .cli import RunningUp
 from .containers import remove_container
 from .contents import source_values
 from .databases import Databases
-from .desired import DesiredService, Reload
+from .desired import DIRECTORY_LABEL, PROJECT_LABEL, DesiredService, Reload
 from .gate import Gate, refuse_failed
 from .host import read_default_mtu
 from .observe import (
@@ -107,6 +107,7 @@ class Job:
             self._swap(gate)
             self._gate(gate, {name: service for name, service in self._services.items() if service.scale})
             self._remove(in_the_way=False)
+        self._remove_left_networks()
         self._route(None)
 
     def ensure_images(self) -> None:
@@ -165,6 +166,15 @@ class Job:
                 remove_container(engine, entry["Id"])
             remove_network(engine, network_id)
 
+    def _remove_left_networks(self) -> None:
+        """Remove the project's networks that are not declared any more."""
+        engine, target = self._host.engine, self._prepared.target
+        declared = {network["name"] for network in (target.model.get("networks") or {}).values() if network}
+        labels = [f"{PROJECT_LABEL}={target.name}", f"{DIRECTORY_LABEL}={self._host.site.directory}"]
+        for entry in engine.get("/networks", {"filters": {"label": labels}}):
+            if entry["Name"] not in declared:
+                remove_network(engine, entry["Id"])
+
     def _swapping(self) -> list[str]:
         return [
             name for name, step in self._steps.items() if step.action == "recreate" and step.method == "start_first"
@@ -200,15 +210,18 @@ class Job:
             self._let_rest([name])
             self._up_some(gate, [name], "--force-recreate", "--no-start")
         self._unpause(self._planned("start", sleepers=True))
+        self._remove_sleepers()
         for name in self._to_prove():
             self._prove(gate, name)
 
     def _let_rest(self, services: Iterable[str]) -> None:
-        """Have the gateway stop those that it woke, so that no request is cut."""
+        """Have the gateway stop what it woke, so that no request is cut, and wake none before it is made anew."""
         for name in services:
             service = self._services[name]
+            if not service.is_sleeper:
+                continue
             is_awake = any(container.state == "running" for container in self._observe().of(name))
-            if service.is_sleeper and is_awake and (cause := rest(self._host.engine, service)):
+            if (cause := rest(self._host.engine, service)) and is_awake:
                 self.notes.append(f"{name}: it was replaced although it did not rest: {cause}")
 
     def _to_prove(self) -> list[str]:
@@ -414,6 +427,13 @@ class Job:
             held = {port for container in containers for port in container.ports}
             if bool(held & wanted and not spared) == in_the_way:
                 self._remove_containers(containers[spared:])
+
+    def _remove_sleepers(self) -> None:
+        """Remove those that are not declared any more, before others are proven: their memory is theirs until then."""
+        recorded = self._prepared.recorded.services
+        for name in self._prepared.plan.services("remove"):
+            if name not in self._services and name in recorded and recorded[name].is_sleeper:
+                self._remove_containers(self._observe().of(name))
 
     def _remove_containers(self, containers: Iterable[ObservedContainer]) -> None:
         for container in containers:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -138,7 +139,15 @@ def make_shared_networks(engine: Engine, networks: Iterable[SharedNetwork], *, d
 
 
 def remove_network(engine: Engine, network_id: str) -> None:
-    """Remove a network of ours; one that is gone is fine."""
+    """Remove a network of ours; one that is gone is fine.
+
+    Who was brought into it beside the project's own goes on without it. One that is stopped would not start again with
+    a network that is gone.
+    """
+    for entry in engine.get("/containers/json", {"all": "1", "filters": {"network": [network_id]}}):
+        body = {"Container": entry["Id"], "Force": True}
+        with contextlib.suppress(EngineError):  # if it is still there, the removal says so
+            engine.request("POST", f"/networks/{network_id}/disconnect", None, body)
     try:
         engine.request("DELETE", f"/networks/{network_id}")
     except EngineError as error:

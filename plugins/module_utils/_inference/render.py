@@ -75,7 +75,8 @@ def render_service(service: Service, variant: Variant, facts: SiteFacts, *, on_g
         "image": image_of(service, variant, facts),
         "user": service.engine.user,
         "environment": {key: escape(value) for key, value in filled.items()},
-        "networks": {"inference": {}},
+        # Of its own, with the gate and nobody else: no service reaches another one, where no key is asked for.
+        "networks": {service.name: {}},
         "read_only": True,
         "tmpfs": list(service.engine.tmpfs),
         "mem_limit": service.memory_limit,
@@ -119,11 +120,14 @@ def render_gated(service: Service, facts: SiteFacts) -> dict[str, Any]:
     hold = {} if service.hold_seconds is None else {"hold_seconds": service.hold_seconds}
     falls_back = {"cpu_fallback": True} if service.cpu_fallback else {}
     on_gpu = variant_of(service, facts)[1]
+    container = f"{facts.prefix}-inference-{service.name}-1"
     return {
         "name": service.name,
-        "container": f"{facts.prefix}-inference-{service.name}-1",
-        "address": service.name,
+        "container": container,
+        # The gate is in other networks too, where something else may have the service's bare name.
+        "address": container,
         "port": service.port,
+        "network": f"{facts.prefix}-inference_{service.name}",
         "vram_mib": dict(service.vram_mib) if on_gpu else {},
         "wake_seconds": service.wake_seconds,
         "stop_seconds": service.stop_seconds,

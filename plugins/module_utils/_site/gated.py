@@ -63,6 +63,9 @@ def _wrong_service(service: Mapping[str, Any], where: str) -> list[str]:
         for key, (least, most) in _NUMBERS.items()
         if service.get(key) is not None and not _is_between(service[key], least, most)
     ]
+    network = service.get("network")
+    if network is not None and not (isinstance(network, str) and _FORMS["container"][0].fullmatch(network)):
+        problems.append(f"{doing}: its network is {network!r}; give the name of one.")
     origins = (service.get("cors") or {}).get("origins") or []
     return problems + [
         f"{doing}: it names the origin {origin!r}; give '*', or one such as 'https://app.example.org'."

@@ -133,6 +133,50 @@ def test_refusals(name: str) -> None:
     assert str(found).endswith(words)
 
 
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (http(200), ""),
+        (http(403, b'{"message":"endpoint with name s-pod-1 already exists in network s_chat"}'), ""),
+        (
+            http(404, b'{"message":"network s_chat not found"}'),
+            "Cannot join network 's_chat': 404, network s_chat not found; see its log.",
+        ),
+        (
+            b"",
+            "Cannot join network 's_chat': the engine's proxy at 127.0.0.1:PORT gave no HTTP answer; see that it runs.",
+        ),
+    ],
+)
+def test_a_network_of_a_service(answer: bytes, words: str) -> None:
+    async def use(port: int) -> str:
+        try:
+            await DockerEngine(f"http://127.0.0.1:{port}").connect("s_chat")
+        except EngineError as error:
+            return str(error).replace(str(port), "PORT")
+        return ""
+
+    said, asked = asyncio.run(served(answer, use))
+    assert (said, asked.startswith(b"POST /networks/s_chat/connect HTTP/1.0\r\n")) == (words, True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "has_ended"),
+    [
+        (http(200, b'{"Error":null,"StatusCode":143}'), True),
+        (http(404, b'{"message": "No such container: c-chat"}'), True),
+        (b"HTTP/1.1 200 OK\r\n\r\n", False),  # its head comes at once, and then the proxy was stopped
+        (b"", False),
+    ],
+)
+def test_whether_it_has_ended(answer: bytes, has_ended: bool) -> None:
+    async def use(port: int) -> bool:
+        return await DockerEngine(f"http://127.0.0.1:{port}").has_ended("c-chat")
+
+    found, asked = asyncio.run(served(answer, use))
+    assert (found, asked.startswith(b"POST /containers/c-chat/wait HTTP/1.0\r\n")) == (has_ended, True)
+
+
 def test_nobody_is_there() -> None:
     async def use() -> None:
         server = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)

@@ -181,17 +181,20 @@ def test_services() -> None:
     warm_up = {"method": "POST", "path": "/v1?x=1", "body": "{}", "content_type": "application/json"}
     declared = parse_services(
         services_file(
-            [service("chat", vram_mib={"GPU-5a": 24000}, warm_up=warm_up), service("x", idle_seconds=None)],
+            [
+                service("chat", vram_mib={"GPU-5a": 24000}, warm_up=warm_up, network="s_chat"),
+                service("x", idle_seconds=None),
+            ],
             {"GPU-5a": 81559},
         ),
         "services.json",
     )
     assert declared.budget_mib == {"GPU-5a": 81559}
     assert declared.services["chat"] == ServiceConfig(
-        "chat", "c-chat", "chat", 8080, {"GPU-5a": 24000}, 300.0, 120.0, 600.0, 30, Call("/health"),
+        "chat", "c-chat", "chat", 8080, "s_chat", {"GPU-5a": 24000}, 300.0, 120.0, 600.0, 30, Call("/health"),
         Call("/v1?x=1", 200, "POST", "{}", "application/json", 60.0),
     )  # fmt: skip
-    assert declared.services["x"].idle_seconds is None
+    assert (declared.services["x"].idle_seconds, declared.services["x"].network) == (None, "")
 
 
 WRONG_SERVICES: dict[str, tuple[list[dict[str, Any]], str]] = {
@@ -209,6 +212,10 @@ WRONG_SERVICES: dict[str, tuple[list[dict[str, Any]], str]] = {
     "a container that is a path": (
         [service("a", container="x/../../images")],
         "services[0] has container 'x/../../images', which is not of the form",
+    ),
+    "a network that is a path": (
+        [service("a", network="x/../../volumes")],
+        "services[0] has network 'x/../../volumes', which is not of the form",
     ),
     "a container with a query": (
         [service("a", container="x?t=1")],

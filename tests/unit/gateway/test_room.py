@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 from modelyard_gateway.room import choose_sleepers, shortage_mib
+from modelyard_gateway.services import Declared, parse_services
 from modelyard_gateway.state import Timing
-from support.gateway import FakeSite, Reply, now, run, service
+from support.gateway import FakeSite, Reply, now, run, service, services_file
 
 
 @dataclass(frozen=True)
@@ -289,6 +290,100 @@ def test_more_awake_than_there_is_room_for_is_put_right(tmp_path: Path) -> None:
         async with site.running():
             await asyncio.sleep(60)
             assert sorted(site.phase(name) for name in "abc") == ["asleep", "awake", "awake"]
+
+    run(ask())
+
+
+def of(**vram_mib: dict[str, int]) -> Declared:
+    """Return a declaration of other services than at the start."""
+    declared = [service(name, vram_mib=vram) for name, vram in vram_mib.items()]
+    return parse_services(services_file(declared, {"0": 10, "1": 10}), "services.json")
+
+
+def test_one_that_is_declared_no_more_has_its_memory_until_its_container_has_ended(tmp_path: Path) -> None:
+    async def ask() -> None:
+        async with shared(tmp_path, {"a": {"0": 6}, "b": {"0": 6}}, {"0": 10}).running() as site:
+            assert (await site.ask("a")).is_grant
+            site.fleet.use(of(b={"0": 6}))
+            asking = asyncio.create_task(site.ask("b"))
+            await asyncio.sleep(60)
+            assert (site.engine.started, site.fleet.room.used_mib()) == (["c-a"], {"0": 6})
+            site.container("a").end(143)
+            ended = now()
+            assert (await asking).is_grant
+            assert now() - ended < 4, "at once"
+            assert site.fleet.room.used_mib() == {"0": 6}
+
+    run(ask())
+
+
+@pytest.mark.parametrize("what", ["sleeps", "is gone", "is declared again"])
+def test_one_that_is_declared_no_more_and_holds_nothing(what: str, tmp_path: Path) -> None:
+    async def ask() -> None:
+        async with shared(tmp_path, {"a": {"0": 6}, "b": {"0": 6}}, {"0": 10}).running() as site:
+            if what != "sleeps":
+                assert (await site.ask("a")).is_grant
+            site.fleet.use(of(b={"0": 6}))
+            if what == "is gone":
+                del site.engine.containers["c-a"]
+            if what == "is declared again":
+                site.fleet.use(site.declared)
+                await asyncio.sleep(30)
+                assert site.fleet.room.used_mib() == {"0": 6}, "counted once"
+            assert (await site.ask("b")).is_grant
+
+    run(ask())
+
+
+def test_while_it_is_not_known_whether_one_has_ended_it_has_its_memory(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def ask() -> None:
+        async with shared(tmp_path, {"a": {"0": 6}, "b": {"0": 6}}, {"0": 10}).running() as site:
+            assert (await site.ask("a")).is_grant
+            site.fleet.use(of(b={"0": 6}))
+            site.engine.refuses = {"c-a"}
+            await asyncio.sleep(60)
+            site.engine.is_down = True
+            await asyncio.sleep(60)
+            assert site.fleet.room.used_mib() == {"0": 6}
+            site.engine.is_down, site.engine.refuses = False, set()
+            site.container("a").end(0)
+            assert (await site.ask("b")).is_grant
+
+    run(ask())
+    assert caplog.text.count("Cannot wait for container 'c-a'") == 1
+
+
+def test_one_that_moves_to_another_gpu_is_on_the_old_one_until_its_container_is_replaced(tmp_path: Path) -> None:
+    async def ask() -> None:
+        site = shared(tmp_path, {"a": {"0": 6}, "b": {"0": 6}}, {"0": 10, "1": 10}, hold_seconds=20)
+        async with site.running():
+            assert (await site.ask("a")).is_grant
+            site.container("a").connections = 1
+            site.fleet.use(of(a={"1": 7}, b={"0": 6}))
+            assert site.fleet.room.used_mib() == {"0": 6, "1": 7}
+            assert (await site.ask("b")).gate_status == 503
+            site.container("a").connections = 0
+            assert (await site.command("rest", "a"))[0] == "rested"
+            site.replace("a")
+            assert await site.command("prove", "a") == ("proven", "")
+            assert ((await site.ask("b")).is_grant, (await site.ask("a")).is_grant) == (True, True)
+            assert site.fleet.room.used_mib() == {"0": 6, "1": 7}
+
+    run(ask())
+
+
+def test_memory_that_is_declared_otherwise_counts_at_once_and_none_of_gpus_that_nobody_has(tmp_path: Path) -> None:
+    async def ask() -> None:
+        async with shared(tmp_path, {"a": {"0": 6}}, {"0": 10}).running() as site:
+            assert (await site.ask("a")).is_grant
+            site.fleet.use(of(a={"0": 8}))
+            assert site.fleet.room.used_mib() == {"0": 8}
+            site.fleet.use(parse_services(services_file([service("a")]), "services.json"))
+            assert site.fleet.room.used_mib() == {}
+            assert (await site.command("rest", "a"))[0] == "rested"
+            assert await site.command("prove", "a") == ("proven", "")
 
     run(ask())
 

@@ -21,9 +21,10 @@ from ansible_collections.modelyard.platform.plugins.module_utils._compose.asleep
 )
 from ansible_collections.modelyard.platform.plugins.module_utils._compose.site import Site
 from modelyard_gateway.errors import GatewayError
+from modelyard_gateway.services import parse_services
 from modelyard_gateway.sleep_record import SleepRecord
 from modelyard_gateway.state import Timing
-from support.gateway import FakeSite, now, run, service
+from support.gateway import PORT, FakeSite, now, run, service, services_file
 
 
 def site_of(folder: Path, **given: Any) -> FakeSite:
@@ -71,6 +72,28 @@ def test_never_during_a_request_and_a_whole_idle_time_after_its_end(tmp_path: Pa
             site.container("chat").connections = 0
             ended = now()
             assert ended + 58 <= await until_asleep(site) <= ended + 64
+
+    run(ask())
+
+
+def test_what_was_dialled_at_a_port_that_is_declared_no_more_is_in_flight_until_the_container_is_replaced(
+    tmp_path: Path,
+) -> None:
+    async def ask() -> None:
+        async with site_of(tmp_path).running() as site:
+            await site.ask()
+            site.container("chat").connections = 1
+            declared = [service("chat", idle_seconds=60, port=PORT + number) for number in (1, 2)]
+            for one in declared:
+                site.fleet.use(parse_services(services_file([one]), "services.json"))
+                await asyncio.sleep(500)
+                assert (site.phase("chat"), site.fleet.states["chat"].connections) == ("awake", 1)
+            assert (await site.command("rest", query="?seconds=1"))[0] == "busy"
+            site.replace("chat").run()
+            site.container("chat").connections = 1
+            await asyncio.sleep(30)
+            assert site.fleet.states["chat"].connections == 0, "another container never had that port"
+            site.container("chat").connections = 0
 
     run(ask())
 

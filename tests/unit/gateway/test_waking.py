@@ -376,6 +376,30 @@ def test_who_waits_when_the_gateway_ends_is_told_to_come_again(tmp_path: Path) -
     run(ask())
 
 
+def test_the_gate_is_brought_into_the_network_of_a_service_before_that_wakes(tmp_path: Path) -> None:
+    async def ask() -> None:
+        site = FakeSite(tmp_path, [service("chat", network="s_chat"), service("masks", network="s_masks")])
+        site.container("masks").run()
+        async with site.running():
+            assert site.engine.joined == ["s_masks"], "that runs already, and the gate may be another one by now"
+            site.engine.watch = lambda _name, doing: site.engine.joined.append(doing)
+            assert (await site.ask("chat")).is_grant
+            assert site.engine.joined == ["s_masks", "s_chat", "start"]
+
+    run(ask())
+
+
+def test_a_service_that_the_gate_cannot_reach_is_not_started(tmp_path: Path) -> None:
+    async def ask() -> None:
+        site = FakeSite(tmp_path, [service("chat", network="s_chat")])
+        site.engine.refuses = {"s_chat"}
+        async with site.running():
+            assert (await site.ask("chat")).gate_status == 503
+            assert (site.engine.started, site.phase("chat")) == ([], "failed")
+
+    run(ask())
+
+
 def test_services_that_change_while_requests_wait(tmp_path: Path) -> None:
     async def ask() -> None:
         async with FakeSite(tmp_path, [service("chat"), service("masks")]).running() as site:

@@ -58,6 +58,10 @@ WRONG_SERVICES: dict[str, tuple[list[dict[str, Any]], str]] = {
         [service(address="a b")],
         "h1: Cannot serve 'chat' through the gate: its address is 'a b'; give the name by which the gate dials it.",
     ),
+    "a network that is none": (
+        [service(network="a/b")],
+        "h1: Cannot serve 'chat' through the gate: its network is 'a/b'; give the name of one.",
+    ),
     "a port that is none": (
         [service(port=70000)],
         "h1: Cannot serve 'chat' through the gate: its port is 70000; give a number from 1 to 65535.",
