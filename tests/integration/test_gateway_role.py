@@ -49,16 +49,18 @@ def gate(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) 
 def test_a_denied_request_never_wakes(gate: GateSite) -> None:
     """A thousand of all kinds, over the edge; the last kind has a good key whose client was too often there."""
     assert gate.ask("other", key="limited").status == 200
-    wrong = "0" * 40
+    wrong, revoked = "0" * 40, issued(gate, "leaving", "*")
+    assert gate.ask("other", key=None, headers={"X-API-Key": revoked}).status == 200
+    revoke(gate, "leaving")
     kinds: list[tuple[str, dict[str, str], int]] = [
         ("GET", {}, 401),
         ("POST", {"X-API-Key": wrong}, 403),
-        ("GET", {"Authorization": f"Bearer {wrong}"}, 403),
+        ("GET", {"Authorization": f"Bearer {revoked}"}, 403),
         ("GET", {"X-API-Key": gate.key("app", "old")}, 403),
         ("DELETE", {"X-API-Key": gate.key("narrow")}, 403),
         ("GET", {"X-API-Key": gate.key("limited")}, 429),
         ("GET", {"X-API-Key": gate.key("app"), "Authorization": f"Bearer {wrong}"}, 400),
-        ("HEAD", {}, 401),
+        ("HEAD", {"X-API-Key": wrong}, 403),
         ("OPTIONS", {}, 401),
         ("OPTIONS", PREFLIGHT, 204),
     ]
@@ -171,6 +173,24 @@ def test_what_a_client_says_under_our_names_does_not_reach_the_service(gate: Gat
     assert gate.key("app") not in json.dumps(told)
 
 
+def test_who_asks_too_often_is_told_when_to_come_back(gate: GateSite) -> None:
+    replies = [gate.ask("chat", key="limited") for _index in range(2)]
+    assert replies[-1].status == 429
+    assert int(replies[-1].headers["retry-after"]) > 60, "a hundredth of a request a minute"
+
+
+def test_the_audit_log_says_who_asked_for_what_and_why_not(gate: GateSite) -> None:
+    assert gate.ask("chat", "/denied?x=1", method="DELETE", key="narrow").status == 403
+    assert gate.ask("chat", "/allowed").status == 200
+    time.sleep(1)  # lines are gathered for a moment
+    lines = gate.part("gateway").logs(stdout=True, stderr=False).decode().splitlines()
+    told = {line["path"]: line for line in map(json.loads, lines)}
+    denied, allowed = told["/denied"], told["/allowed"]
+    said = ("decision", "status", "reason", "client", "key", "service", "method")
+    assert [denied[name] for name in said] == ["denied", 403, "wrong_scope", "narrow", "1", "chat", "DELETE"]
+    assert [allowed[name] for name in said] == ["allowed", 200, "", "app", "1", "chat", "GET"]
+
+
 def test_answers_of_the_service_are_its_own_but_for_cors(gate: GateSite) -> None:
     for status in (403, 404, 500, 503):
         reply = gate.ask("chat", f"/status?code={status}")
@@ -185,6 +205,8 @@ def test_a_browser_may_ask_from_the_declared_origin_alone(gate: GateSite) -> Non
     assert allowed.status == 204
     assert allowed.headers["access-control-allow-origin"] == "https://app.test"
     assert allowed.headers["access-control-allow-headers"] == "a"
+    assert {"GET", "POST", "DELETE"} <= set(allowed.headers["access-control-allow-methods"].split(", "))
+    assert (allowed.headers["access-control-max-age"], allowed.headers["vary"]) == ("600", "Origin")
     other = gate.ask("chat", method="OPTIONS", key=None, headers={**PREFLIGHT, "Origin": "https://evil.test"})
     assert (other.status, "access-control-allow-origin" in other.headers) == (204, False)
     denied = gate.ask("chat", key=None, headers={"Origin": "https://app.test"})
@@ -225,6 +247,7 @@ def test_programs_of_the_site_ask_by_path(gate: GateSite) -> None:
     assert ask("/chat/v1", "0" * 40).startswith("403 ")
     assert ask("//chat/v1", gate.key("app")).startswith("400 ")
     assert ask("/nobody/v1", gate.key("app")).startswith("404 ")
+    assert ask("/-/health/untouched", "").split() == ["200", '{"service":', '"untouched",', '"state":', '"asleep"}']
 
 
 def test_no_container_says_for_another_address_who_a_request_is_from(gate: GateSite) -> None:
@@ -346,21 +369,17 @@ def test_what_the_gateway_refuses_fails_the_run_and_what_was_there_comes_back(ga
 
 
 def test_a_key_is_in_force_when_it_was_issued_and_one_that_cannot_be_is_told(gate: GateSite) -> None:
-    places = {"site_directory": str(gate.site.directory), "secret_store": str(gate.roles.secret_store)}
-    issue = {"action": "issue", "client": "alice", "scopes": ["chat"], **places}
-    done = run_module("api_keys", issue)
-    assert not done.failed, done.msg
-    alice = {"X-API-Key": gate.edge.secret(done["secret"])}
+    alice = {"X-API-Key": issued(gate, "alice", "chat")}
     assert gate.ask("chat", key=None, headers=alice).status == 200
     probe = gate.part("gateway").attrs["Config"]["Healthcheck"]["Test"][1:]
     assert gate.inside("gateway", *probe) == ""
     keys = gate.project_folder / "config/keys.json"
     good = keys.read_bytes()
-    keys.write_bytes(b"{")
-    refused = run_module("api_keys", issue)
-    told = "Cannot use /config/keys.json: it is no JSON; render the file anew."
+    keys.write_bytes(b'{"format": 1, "clients": {}, "client": {}}')
+    refused = run_module("api_keys", {"action": "issue", "client": "bob", "scopes": ["chat"], **places(gate)})
+    told = "Cannot use /config/keys.json: it has the unknown client; render the file anew."
     assert refused.msg == (
-        f"Cannot issue a key for client 'alice' for now: it is written down, and the gateway goes by what it has read "
+        f"Cannot issue a key for client 'bob' for now: it is written down, and the gateway goes by what it has read "
         f"before. {told}"
     )
     unhealthy = gate.part("gateway").exec_run(probe)
@@ -368,7 +387,7 @@ def test_a_key_is_in_force_when_it_was_issued_and_one_that_cannot_be_is_told(gat
     assert gate.figure('reload_refused{file="keys"}') == 1
     assert gate.ask("chat").status == 200
     keys.write_bytes(good)
-    assert not run_module("api_keys", {"action": "revoke", "client": "alice", **places}).failed
+    revoke(gate, "alice")
     assert gate.ask("chat", key=None, headers=alice).status == 403
 
 
@@ -377,6 +396,8 @@ def test_an_idle_service_is_stopped_and_never_during_a_request(gate: GateSite) -
     assert (streamed.status, streamed.body[-11:]) == (200, b"data: end\n\n")
     gate.until("nap", "asleep", seconds=20)
     gate.until_stopped("nap")
+    for figure in ('sleeps_total{service="nap",why="idle"}', 'wakes_total{service="nap",result="ready"}'):
+        assert gate.figure(figure) >= 1
     slept = json.loads((gate.site.directory / "state/gateway/asleep.json").read_text(encoding="utf-8"))
     assert slept["containers"][str(gate.container("nap").id)] == gate.state("nap")["ExitCode"]
 
@@ -493,6 +514,22 @@ def test_services_that_need_a_minute_and_a_half(gate: GateSite) -> None:
     assert int(early.headers["retry-after"]) >= 1
     assert (patient.status, 85 < patient.seconds < 110) == (200, True)
     assert [starts(recorder, gate, service.name) for service in late] == [1, 1]
+
+
+def issued(gate: GateSite, client: str, *scopes: str) -> str:
+    """Issue a key to a client and return it."""
+    done = run_module("api_keys", {"action": "issue", "client": client, "scopes": list(scopes), **places(gate)})
+    assert (done.failed, done.values.get("warnings")) == (False, None), done.values
+    return gate.edge.secret(done["secret"])
+
+
+def revoke(gate: GateSite, client: str) -> None:
+    done = run_module("api_keys", {"action": "revoke", "client": client, **places(gate)})
+    assert not done.failed, done.msg
+
+
+def places(gate: GateSite) -> dict[str, str]:
+    return {"site_directory": str(gate.site.directory), "secret_store": str(gate.roles.secret_store)}
 
 
 def starts(recorder: EventRecorder, gate: GateSite, service: str) -> int:

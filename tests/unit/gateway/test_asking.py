@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from modelyard_gateway.keys import parse_keys
+from modelyard_gateway.keys import Key, parse_keys
 from support.gateway import GOOD_KEY, WALL, FakeSite, Headers, key, keys_file, run, service
 
-EXPIRED, OTHER, SOON, LIMITED = (
+EXPIRED, REVOKED, OTHER, SOON, LIMITED = (
     "expired-key-0000000001",
+    "revoked-key-0000000001",
     "other-scope-key-000001",
     "soon-over-key-00000001",
     "limited-key-0000000001",
@@ -230,13 +231,16 @@ def test_ten_thousand_malformed_keys_give_neither_2xx_nor_5xx_and_a_hundred_good
 
 def test_a_thousand_denied_requests_wake_nothing(tmp_path: Path) -> None:
     denied = [
-        [], api_key("wrong-key-000000000001"), api_key(EXPIRED), api_key("revoked-key-0000000001"), api_key(OTHER),
+        [], api_key("wrong-key-000000000001"), api_key(EXPIRED), api_key(REVOKED), api_key(OTHER),
         [*api_key("wrong-key-000000000001"), (b"upgrade", b"websocket"), (b"connection", b"upgrade")],
         [(b"origin", b"https://example.org"), (b"access-control-request-method", b"POST")],
     ]  # fmt: skip
 
     async def ask() -> None:
-        async with FakeSite(tmp_path, [service("chat")], clients=CLIENTS).running() as site:
+        before = {**CLIENTS, "gone": {"keys": [key("a", REVOKED, "*")]}}
+        async with FakeSite(tmp_path, [service("chat")], clients=before).running() as site:
+            assert isinstance(site.porter.look_up([REVOKED.encode()], [], "chat", wall=WALL), Key)
+            site.porter.use(parse_keys(keys_file(CLIENTS), "keys.json"))
             methods = ["GET", "HEAD", "POST", "OPTIONS"]
             for number in range(1000):
                 reply = await site.ask(headers=denied[number % len(denied)], method=methods[number % 4])
@@ -326,6 +330,18 @@ def test_audit_says_who_asked_for_what_and_leaves_the_query_out(tmp_path: Path) 
             }  # fmt: skip
             assert second.count("\n") == 1
             assert json.loads(second)["decision"] == "denied"
+
+    run(ask())
+
+
+def test_metrics_count_who_was_put_to_sleep_and_why(tmp_path: Path) -> None:
+    async def ask() -> None:
+        async with FakeSite(tmp_path, [service("chat", idle_seconds=5)]).running() as site:
+            await site.ask()
+            await asyncio.sleep(60)
+            lines = (await site.call("/-/metrics", [])).body.decode().splitlines()
+            assert 'modelyard_gateway_sleeps_total{service="chat",why="idle"} 1' in lines
+            assert 'modelyard_gateway_phase{service="chat",phase="asleep"} 1' in lines
 
     run(ask())
 
