@@ -154,7 +154,8 @@ class Gateway:
         if not service:
             return Denial("misasked")
         now = asyncio.get_running_loop().time()
-        return self._porter.check(*asked.keys(), service, wall=self._wall(), now=now)
+        scopes = self._fleet.scopes_of(service)
+        return self._porter.check(*asked.keys(), scopes, wall=self._wall(), now=now)
 
     async def _let_through(self, asked: Asked, key: Key, service: str, receive: Receive) -> Decision:
         if self._fleet.grant(service):
@@ -170,7 +171,7 @@ class Gateway:
         if denial is not None:
             return dataclasses.replace(denial, key=key)
         # While it was held its key may have been revoked, or have come to its end.
-        found = self._porter.look_up(*asked.keys(), service, wall=self._wall())
+        found = self._porter.look_up(*asked.keys(), self._fleet.scopes_of(service), wall=self._wall())
         return found if isinstance(found, Denial) else Grant(found)
 
     async def _command(self, scope: Scope, verb: str, service: str, send: Send) -> None:

@@ -85,6 +85,11 @@ class Fleet:
 
     # Requests
 
+    def scopes_of(self, name: str) -> frozenset[str]:
+        """Return the scopes that open a service; of one that is not known its name."""
+        state = self.states.get(name)
+        return state.config.scopes if state else frozenset((name,))
+
     def grant(self, name: str) -> bool:
         """Let a request through to a service that is awake; tell whether it is."""
         state = self.states.get(name)

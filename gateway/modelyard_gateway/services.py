@@ -7,14 +7,14 @@
 The file::
 
     {"format": 1, "gpus": {"0": 81559}, "services": [{
-        "name": "chat", "container": "site-inference-chat-1", "address": "chat", "port": 8080,
+        "name": "chat", "container": "site-inference-chat-1", "address": "chat", "port": 8080, "scopes": ["language"],
         "vram_mib": {"0": 24000}, "idle_seconds": 900, "hold_seconds": 120, "wake_seconds": 600, "stop_seconds": 30,
         "ready": {"path": "/health", "status": 200},
         "warm_up": {"method": "POST", "path": "/v1/completions", "body": "{...}", "content_type": "application/json"}}]}
 
 ``gpus`` is what services may use of each GPU together; index or UUID, as ``vram_mib`` names it. ``address`` is the
-name that the gate dials. Without ``idle_seconds`` a service is never put to sleep for being idle, only for another
-one that needs its GPU.
+name that the gate dials. ``scopes`` are what keys may have in the place of its name, which may be left out. Without
+``idle_seconds`` a service is never put to sleep for being idle, only for another one that needs its GPU.
 """
 
 from __future__ import annotations
@@ -51,12 +51,16 @@ class Call:
 
 @dataclass(frozen=True)
 class ServiceConfig:
-    """What is declared of a service. ``idle_seconds`` is None where it may stay awake for ever."""
+    """What is declared of a service. ``idle_seconds`` is None where it may stay awake for ever.
+
+    ``scopes``: those of keys that open it, its own name among them.
+    """
 
     name: str
     container: str
     address: str
     port: int
+    scopes: frozenset[str]
     vram_mib: Mebibytes
     idle_seconds: float | None
     hold_seconds: float
@@ -92,7 +96,7 @@ def parse_services(content: bytes, path: str) -> Declared:
 
 def _parse_service(fields: Fields) -> ServiceConfig:
     fields.only(
-        "name", "container", "address", "port", "vram_mib", "idle_seconds", "hold_seconds", "wake_seconds",
+        "name", "container", "address", "port", "scopes", "vram_mib", "idle_seconds", "hold_seconds", "wake_seconds",
         "stop_seconds", "ready", "warm_up",
     )  # fmt: skip
     ready, warm_up = fields.inner("ready"), fields.inner("warm_up")
@@ -104,6 +108,7 @@ def _parse_service(fields: Fields) -> ServiceConfig:
         container=_matching(fields, "container", _CONTAINER),
         address=_matching(fields, "address", _ADDRESS),
         port=int(fields.number("port", least=1, most=65535)),
+        scopes=_parse_scopes(fields),
         vram_mib=fields.numbers("vram_mib", least=1, most=_MOST_MIB),
         idle_seconds=None if never else fields.number("idle_seconds", least=1, most=365 * _DAY),
         hold_seconds=fields.number("hold_seconds", 120, least=0, most=3600),
@@ -112,6 +117,13 @@ def _parse_service(fields: Fields) -> ServiceConfig:
         ready=_parse_call(ready),
         warm_up=None if warm_up is None else _parse_call(warm_up, timeout_seconds=60.0),
     )
+
+
+def _parse_scopes(fields: Fields) -> frozenset[str]:
+    scopes = fields.texts("scopes", [])
+    if wrong := [scope for scope in scopes if not _NAME.fullmatch(scope)]:
+        raise fields.wrong(f"has the scope {wrong[0]!r}, which is not of the form {_NAME.pattern}")
+    return frozenset((fields.text("name"), *scopes))
 
 
 def _parse_call(fields: Fields, timeout_seconds: float = 5.0) -> Call:

@@ -33,7 +33,7 @@ NEEDS = {
     "gated": [
         service("chat", hosts=["chat.lab.test"], cors={"origins": ["https://app.test"]}, idle_seconds=60),
         service("seg.one", hosts=["a.lab.test", "b.lab.test"], hold_seconds=LONGEST_HOLD, vram_mib={"0": 10}),
-        service("inner", max_body_mib=0, timeout_seconds=7),
+        service("inner", max_body_mib=0, timeout_seconds=7, scopes=["inside"]),
     ],
     "api_client": [
         need(name="app", scopes=["*"], rate={"per_minute": 60, "burst": 5}),
@@ -70,6 +70,7 @@ def test_the_gateway_reads_what_the_role_writes(project: RenderedProject, tmp_pa
     assert set(declared.services) == {"chat", "seg.one", "inner"}
     assert declared.services["seg.one"].hold_seconds == LONGEST_HOLD
     assert declared.services["chat"].hold_seconds == 120
+    assert declared.services["inner"].scopes == {"inner", "inside"}
     text = project.files["config/keys.json"]
     digests = iter("0123456789abcdef")
     resolved = re.sub(r"@@secret:gateway_key_\w+\.sha256@@", lambda _found: next(digests) * 64, text)

@@ -118,6 +118,7 @@ def render_gated(service: Service, facts: SiteFacts) -> dict[str, Any]:
     cors = {"cors": {"origins": list(service.origins)}} if service.origins else {}
     hold = {} if service.hold_seconds is None else {"hold_seconds": service.hold_seconds}
     falls_back = {"cpu_fallback": True} if service.cpu_fallback else {}
+    scopes = {"scopes": list(service.scopes)} if service.scopes else {}
     on_gpu = variant_of(service, facts)[1]
     return {
         "name": service.name,
@@ -136,6 +137,7 @@ def render_gated(service: Service, facts: SiteFacts) -> dict[str, Any]:
         **warm_up,
         **cors,
         **falls_back,
+        **scopes,
     }
 
 

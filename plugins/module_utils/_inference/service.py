@@ -20,8 +20,8 @@ from .reading import Reader
 
 _KEYS = (
     "name", "engine", "model", "gpus", "vram_mib", "cpu_fallback", "idle_minutes", "hold_seconds", "wake_seconds",
-    "stop_seconds", "hosts", "cors", "max_body_mib", "timeout_seconds", "arguments", "environment", "memory_limit",
-    "image", "command", "port", "ready", "warm_up", "gpu_guard",
+    "stop_seconds", "hosts", "scopes", "cors", "max_body_mib", "timeout_seconds", "arguments", "environment",
+    "memory_limit", "image", "command", "port", "ready", "warm_up", "gpu_guard",
 )  # fmt: skip
 _MODEL_KEYS = ("name", "kind", "files", "path", "part", "url", "sources", "sha256", "token", "uri", "python")
 _FILE_KEYS = ("path", "part", "url", "sources", "sha256", "token")
@@ -31,6 +31,8 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _TAKEN_NAMES = ("gate", "gateway", "pod")
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*")
+#: As the gateway has them.
+_SCOPE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 _GPU = re.compile(r"all|[0-9]{1,3}(?::[0-9]{1,3})?|(?:GPU|MIG)-[0-9A-Za-z/-]+")
 _MEMORY = re.compile(r"[0-9]+(?:\.[0-9]+)?[bkmgBKMG]?b?")
 _DAY_SECONDS = 86400
@@ -68,6 +70,7 @@ class Service:
     wake_seconds: float
     stop_seconds: int
     hosts: tuple[str, ...]
+    scopes: tuple[str, ...]
     origins: tuple[str, ...]
     max_body_mib: int
     timeout_seconds: int
@@ -125,6 +128,7 @@ def _read_service(reader: Reader, name: str, engine: Engine, *, domain: str, mem
         wake_seconds=reader.number("wake_seconds", 600, least=1, most=_DAY_SECONDS),
         stop_seconds=int(reader.number("stop_seconds", 30, least=0, most=3600)),
         hosts=_parse_hosts(reader, name, domain),
+        scopes=_parse_scopes(reader),
         origins=_parse_origins(reader),
         max_body_mib=int(reader.number("max_body_mib", 1024, least=0, most=_MOST_MIB)),
         timeout_seconds=int(reader.number("timeout_seconds", 3600, least=1, most=_DAY_SECONDS)),
@@ -164,6 +168,14 @@ def _parse_hosts(reader: Reader, name: str, domain: str) -> tuple[str, ...]:
         if not _HOST.fullmatch(host):
             raise reader.wrong(f"{host!r:.80} is no name of a host", "give lower-case DNS names in 'hosts'")
     return hosts
+
+
+def _parse_scopes(reader: Reader) -> tuple[str, ...]:
+    scopes = reader.texts("scopes")
+    for scope in scopes:
+        if not _SCOPE.fullmatch(scope):
+            raise reader.wrong(f"{scope!r:.80} is no scope", "use lower-case letters, digits, '_', '.' and '-'")
+    return scopes
 
 
 def _parse_origins(reader: Reader) -> tuple[str, ...]:

@@ -188,17 +188,20 @@ def test_services() -> None:
     warm_up = {"method": "POST", "path": "/v1?x=1", "body": "{}", "content_type": "application/json"}
     declared = parse_services(
         services_file(
-            [service("chat", vram_mib={"GPU-5a": 24000}, warm_up=warm_up), service("x", idle_seconds=None)],
+            [
+                service("chat", vram_mib={"GPU-5a": 24000}, warm_up=warm_up, scopes=["vision"]),
+                service("x", idle_seconds=None),
+            ],
             {"GPU-5a": 81559},
         ),
         "services.json",
     )
     assert declared.budget_mib == {"GPU-5a": 81559}
     assert declared.services["chat"] == ServiceConfig(
-        "chat", "c-chat", "chat", 8080, {"GPU-5a": 24000}, 300.0, 120.0, 600.0, 30, Call("/health"),
-        Call("/v1?x=1", 200, "POST", "{}", "application/json", 60.0),
+        "chat", "c-chat", "chat", 8080, frozenset({"chat", "vision"}), {"GPU-5a": 24000}, 300.0, 120.0, 600.0, 30,
+        Call("/health"), Call("/v1?x=1", 200, "POST", "{}", "application/json", 60.0),
     )  # fmt: skip
-    assert declared.services["x"].idle_seconds is None
+    assert (declared.services["x"].scopes, declared.services["x"].idle_seconds) == ({"x"}, None)
 
 
 WRONG_SERVICES: dict[str, tuple[list[dict[str, Any]], str]] = {
@@ -235,6 +238,10 @@ WRONG_SERVICES: dict[str, tuple[list[dict[str, Any]], str]] = {
     ),
     "a port": ([service("a", port=0)], "services[0] has port 0, which is not from 1 to 65535"),
     "a name that is a label's end": ([service('a"}')], "services[0] has name 'a\"}', which is not of the form"),
+    "a scope that is all of them": (
+        [service("a", scopes=["*"])],
+        "services[0] has the scope '*', which is not of the form",
+    ),
     "a misspelt time": ([service("a", idle_minutes=5)], "services[0] has the unknown idle_minutes"),
 }
 

@@ -102,7 +102,7 @@ def test_the_health_check_asks_for_the_model_as_long_as_a_wake_may_take() -> Non
 
 def test_the_gateway_understands_what_it_is_told() -> None:
     more = {"gpus": ["0"], "vram_mib": 6000, "idle_minutes": 15, "hold_seconds": 60, "stop_seconds": 5}
-    found = right({**FIELDS, **more}, CHAT, CUSTOM)
+    found = right({**FIELDS, **more, "scopes": ["vision"]}, CHAT, CUSTOM)
     own = ("hosts", "cors", "max_body_mib", "timeout_seconds")
     told = [{key: value for key, value in entry.items() if key not in own} for entry in found["gated"]]
     content = json.dumps({"format": 1, "gpus": {"0": 8000}, "services": told})
@@ -110,6 +110,7 @@ def test_the_gateway_understands_what_it_is_told() -> None:
     fields = read["fields"]
     assert (fields.container, fields.address, fields.port) == ("lab-inference-fields-1", "fields", 11368)
     assert (fields.vram_mib, fields.idle_seconds, fields.hold_seconds, fields.stop_seconds) == ({"0": 6000}, 900, 60, 5)
+    assert (fields.scopes, read["chat"].scopes) == ({"fields", "vision"}, {"chat"})
     assert fields.warm_up is not None
     body = json.loads(fields.warm_up.body)
     assert (body["model"], fields.warm_up.content_type) == ("fields:v1", "application/json")
@@ -251,7 +252,7 @@ WRONG: dict[str, tuple[list[Any], dict[str, Any], str]] = {
         (
             "Cannot serve 'own': it has no option 'idle'; known are arguments, command, cors, cpu_fallback, engine, "
             "environment, gpu_guard, gpus, hold_seconds, hosts, idle_minutes, image, max_body_mib, memory_limit, "
-            "model, name, port, ready, stop_seconds, timeout_seconds, vram_mib, wake_seconds, warm_up."
+            "model, name, port, ready, scopes, stop_seconds, timeout_seconds, vram_mib, wake_seconds, warm_up."
         ),
     ),
     "engine": (
@@ -335,6 +336,10 @@ WRONG: dict[str, tuple[list[Any], dict[str, Any], str]] = {
     "host": (
         [{**CHAT, "hosts": ["Chat.lab"]}], {},
         "Cannot serve 'chat': 'Chat.lab' is no name of a host; give lower-case DNS names in 'hosts'.",
+    ),
+    "scope": (
+        [{**CHAT, "scopes": ["*"]}], {},
+        "Cannot serve 'chat': '*' is no scope; use lower-case letters, digits, '_', '.' and '-'.",
     ),
     "memory-limit": (
         [{**CHAT, "memory_limit": "much"}], {}, "Cannot serve 'chat': memory_limit is 'much'; give a size such as 4g.",
