@@ -45,6 +45,8 @@ class Fleet:
         self, engine: Engine, record: SleepRecord, prober: Prober, reader: Reader, metrics: Metrics, timing: Timing
     ) -> None:
         self.states: dict[str, ServiceState] = {}
+        #: Services that may be asked for, and their containers' names here.
+        self.replicas: dict[str, tuple[str, ...]] = {}
         self.room = RoomQueue(self.states, self.put_to_sleep, timing)
         self._engine, self._record, self._reader, self.timing = engine, record, reader, timing
         self._metrics = metrics
@@ -69,6 +71,7 @@ class Fleet:
                 # What an earlier gateway let through is not known: to this one, everything was in use just now.
                 self.states[name] = ServiceState(config, last_grant=now, last_used=now)
                 self._go_on_resting(self.states[name], now)
+        self.replicas = declared.replicas()
         self.room.budget_mib = dict(declared.budget_mib)
 
     def _go_on_resting(self, state: ServiceState, now: float) -> None:

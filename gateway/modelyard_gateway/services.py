@@ -13,7 +13,8 @@ The file::
         "warm_up": {"method": "POST", "path": "/v1/completions", "body": "{...}", "content_type": "application/json"}}]}
 
 ``gpus`` is what services may use of each GPU together; index or UUID, as ``vram_mib`` names it. ``address`` is the
-name that the gate dials. ``scopes`` are what keys may have in the place of its name, which may be left out. Without
+name that the gate dials. ``scopes`` are what keys may have in the place of its name, which may be left out. One
+more container of a service is a service with ``replica_of``, the name by which it is asked for. Without
 ``idle_seconds`` a service is never put to sleep for being idle, only for another one that needs its GPU.
 """
 
@@ -68,6 +69,7 @@ class ServiceConfig:
     stop_seconds: int
     ready: Call
     warm_up: Call | None
+    replica_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,14 @@ class Declared:
 
     services: Mapping[str, ServiceConfig]
     budget_mib: Mebibytes
+
+    def replicas(self) -> dict[str, tuple[str, ...]]:
+        """Return the containers of each service that may be asked for, by their names; its own is the first."""
+        firsts = [name for name, service in self.services.items() if not service.replica_of]
+        return {first: (first, *self._further(first)) for first in firsts}
+
+    def _further(self, first: str) -> list[str]:
+        return [name for name, service in self.services.items() if service.replica_of == first]
 
 
 def parse_services(content: bytes, path: str) -> Declared:
@@ -91,13 +101,17 @@ def parse_services(content: bytes, path: str) -> Declared:
         _check_budget(service, budget, inner)
     _check_distinct(fields, "name", (service.name for service, _inner in found))
     _check_distinct(fields, "container", (service.container for service, _inner in found))
+    firsts = {service.name for service, _inner in found if not service.replica_of}
+    for service, inner in found:
+        if service.replica_of and service.replica_of not in firsts:
+            raise inner.wrong(f"is a replica of {service.replica_of!r}, which is none of {', '.join(sorted(firsts))}")
     return Declared({service.name: service for service, _inner in found}, budget)
 
 
 def _parse_service(fields: Fields) -> ServiceConfig:
     fields.only(
         "name", "container", "address", "port", "scopes", "vram_mib", "idle_seconds", "hold_seconds", "wake_seconds",
-        "stop_seconds", "ready", "warm_up",
+        "stop_seconds", "ready", "warm_up", "replica_of",
     )  # fmt: skip
     ready, warm_up = fields.inner("ready"), fields.inner("warm_up")
     if ready is None:
@@ -116,6 +130,7 @@ def _parse_service(fields: Fields) -> ServiceConfig:
         stop_seconds=int(fields.number("stop_seconds", 30, least=0, most=3600)),
         ready=_parse_call(ready),
         warm_up=None if warm_up is None else _parse_call(warm_up, timeout_seconds=60.0),
+        replica_of=fields.text("replica_of", ""),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,7 +21,7 @@ from .reading import Reader
 _KEYS = (
     "name", "engine", "model", "gpus", "vram_mib", "cpu_fallback", "idle_minutes", "hold_seconds", "wake_seconds",
     "stop_seconds", "hosts", "scopes", "cors", "max_body_mib", "timeout_seconds", "arguments", "environment",
-    "memory_limit", "image", "command", "port", "ready", "warm_up", "gpu_guard",
+    "memory_limit", "image", "command", "port", "ready", "warm_up", "gpu_guard", "replicas",
 )  # fmt: skip
 _MODEL_KEYS = ("name", "kind", "files", "path", "part", "url", "sources", "sha256", "token", "uri", "python")
 _FILE_KEYS = ("path", "part", "url", "sources", "sha256", "token")
@@ -37,6 +37,7 @@ _GPU = re.compile(r"all|[0-9]{1,3}(?::[0-9]{1,3})?|(?:GPU|MIG)-[0-9A-Za-z/-]+")
 _MEMORY = re.compile(r"[0-9]+(?:\.[0-9]+)?[bkmgBKMG]?b?")
 _DAY_SECONDS = 86400
 _MOST_MIB = 1 << 24
+_MOST_REPLICAS = 64
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,10 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class Service:
-    """An inference service. ``idle_seconds`` is None where it is never put to sleep for being idle."""
+    """An inference service. ``idle_seconds`` is None where it is never put to sleep for being idle.
+
+    ``replica_of``: of a further container of another one, its name; empty of any other.
+    """
 
     name: str
     engine: Engine
@@ -83,6 +87,8 @@ class Service:
     ready: Mapping[str, Any]
     warm_up: Mapping[str, Any]
     guard: str
+    replicas: int = 1
+    replica_of: str = ""
 
 
 def name_of(found: object) -> str:
@@ -141,7 +147,35 @@ def _read_service(reader: Reader, name: str, engine: Engine, *, domain: str, mem
         ready={**engine.ready, **reader.mapping("ready")},
         warm_up={} if never_called else {**engine.warm_up, **reader.mapping("warm_up")},
         guard=reader.text("gpu_guard", engine.guard),
+        replicas=_parse_replicas(reader, gpus),
     )
+
+
+def _parse_replicas(reader: Reader, gpus: Sequence[str]) -> int:
+    replicas = int(reader.number("replicas", 1, least=1, most=_MOST_REPLICAS))
+    if gpus and len(gpus) % replicas and replicas % len(gpus):
+        raise reader.wrong(
+            f"{replicas} replicas cannot share {len(gpus)} GPUs", "give each as many, or each GPU as many of them"
+        )
+    return replicas
+
+
+def replicas_of(service: Service) -> list[Service]:
+    """Return a service's containers, each as a service of its own: itself, and those that are asked for by its name.
+
+    Each has its share of the GPUs.
+    """
+    number, gpus = service.replicas, service.gpus
+    share = max(len(gpus) // number, 1)
+    found = []
+    for index in range(number):
+        first = index * share % len(gpus) if gpus else 0
+        own = gpus[first : first + share]
+        vram = {gpu: mib for gpu, mib in service.vram_mib.items() if gpu in own}
+        found.append(replace(service, gpus=own, vram_mib=vram))
+        if index:
+            found[-1] = replace(found[-1], name=f"{service.name}-{index + 1}", hosts=(), replica_of=service.name)
+    return found
 
 
 def _parse_gpu(reader: Reader, gpu: str) -> str:

@@ -58,7 +58,8 @@ def read_gateway(folder: str) -> Gateway:
     if services is None:
         return Gateway()
     try:
-        scopes = frozenset(str(it) for one in services["services"] for it in (one["name"], *one.get("scopes", ())))
+        asked = [one for one in services["services"] if not one.get("replica_of")]
+        scopes = frozenset(str(it) for one in asked for it in (one["name"], *one.get("scopes", ())))
     except (KeyError, TypeError, AttributeError):
         raise damaged(f"{folder}/{_SERVICES}") from None
     try:

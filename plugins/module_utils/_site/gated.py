@@ -49,7 +49,8 @@ def find_gate_problems(roles: Sequence[SiteRole]) -> list[str]:
 
 def _scopes(services: Iterable[Need]) -> list[str]:
     """Return what a key may be for: services by their names, and by the scopes that they share."""
-    found = [(need.data.get("name"), *(need.data.get("scopes") or ())) for need in services]
+    asked = [need.data for need in services if not need.data.get("replica_of")]
+    found = [(service.get("name"), *(service.get("scopes") or ())) for service in asked]
     return sorted({str(scope) for scopes in found for scope in scopes})
 
 

@@ -242,6 +242,14 @@ WRONG_SERVICES: dict[str, tuple[list[dict[str, Any]], str]] = {
         [service("a", scopes=["*"])],
         "services[0] has the scope '*', which is not of the form",
     ),
+    "a replica of nothing": (
+        [service("a"), service("b", replica_of="c")],
+        "services[1] is a replica of 'c', which is none of a",
+    ),
+    "a replica of a replica": (
+        [service("a"), service("b", replica_of="a"), service("c", replica_of="b")],
+        "services[2] is a replica of 'b', which is none of a",
+    ),
     "a misspelt time": ([service("a", idle_minutes=5)], "services[0] has the unknown idle_minutes"),
 }
 

@@ -176,6 +176,51 @@ def test_a_service_behind_the_gateway_is_left_to_it() -> None:
     assert service["x-modelyard"] == {"sleeper": {"project": "lab-gateway", "service": "gateway", "name": "chat"}}
 
 
+def test_replicas_are_containers_of_one_service_each_with_its_share_of_the_gpus() -> None:
+    four = {"gpus": [0, 1, 2, 3], "vram_mib": {"0": 10, "1": 11, "2": 12, "3": 13}, "replicas": 2, "idle_minutes": 5}
+    found = right({**FIELDS, **four, "scopes": ["vision"]}, gateway="lab-gateway")
+    assert list(found["services"]) == ["fields", "fields-2"]
+    requests = [
+        one["deploy"]["resources"]["reservations"]["devices"][0]["device_ids"] for one in found["services"].values()
+    ]
+    assert requests == [["0", "1"], ["2", "3"]]
+    sleepers = [one["x-modelyard"]["sleeper"]["name"] for one in found["services"].values()]
+    assert sleepers == ["fields", "fields-2"]
+    first, second = found["gated"]
+    own = {"name": "fields-2", "container": "lab-inference-fields-2-1", "replica_of": "fields", "hosts": []}
+    assert {key: second[key] for key in own} == own
+    assert (first["vram_mib"], second["vram_mib"]) == ({"0": 10, "1": 11}, {"2": 12, "3": 13})
+    assert second["address"] != first["address"]
+    assert first.keys() == second.keys() - {"replica_of"}
+    assert [wanted["gpus"] for wanted in found["gpu"]] == [["0", "1"], ["2", "3"]]
+    assert [len(found[key]) for key in ("routes", "models", "recipes")] == [1, 1, 1]
+    one, other = found["services"].values()
+    same = ("volumes", "environment", "image", "entrypoint")
+    assert {key: one[key] for key in same} == {key: other[key] for key in same}
+
+
+@pytest.mark.parametrize(
+    ("gpus", "replicas", "dealt"),
+    [([], 3, [[], [], []]), (["0"], 2, [["0"], ["0"]]), (["0", "1"], 4, [["0"], ["1"], ["0"], ["1"]])],
+)
+def test_gpus_are_dealt_to_replicas(gpus: list[str], replicas: int, dealt: list[list[str]]) -> None:
+    found = right({**FIELDS, **({"gpus": gpus} if gpus else {}), "replicas": replicas})
+    devices = [one.get("deploy", {}).get("resources", {}) for one in found["services"].values()]
+    given = [one["reservations"]["devices"][0]["device_ids"] if one else [] for one in devices]
+    assert given == dealt
+
+
+def test_replicas_serve_one_model_of_the_registry() -> None:
+    model = {"name": "roofs", "engine": "mlflow_model", "model": {"uri": "models:/roofs@champion"}, "replicas": 2}
+    folders = {"roofs": "/opt/lab/models/mlflow/abc"}
+    found = right(model, registered=folders, recipes={"mlflow-model-roofs": "modelyard/mlflow-model:1"})
+    for service in found["services"].values():
+        assert (service["image"], service["volumes"]) == (
+            "modelyard/mlflow-model:1", ["/opt/lab/models/mlflow/abc:/models:ro"],
+        )  # fmt: skip
+    assert (found["recipes"], [one["service"] for one in found["registered"]]) == (["mlflow-model-roofs"], ["roofs"])
+
+
 def test_what_compose_would_expand_is_escaped() -> None:
     more = {"arguments": ["--prompt=$HOME"], "environment": {"PRICE": "5$", "NUMBER": 3}}
     service = right({**CHAT, **more})["services"]["chat"]
@@ -252,7 +297,8 @@ WRONG: dict[str, tuple[list[Any], dict[str, Any], str]] = {
         (
             "Cannot serve 'own': it has no option 'idle'; known are arguments, command, cors, cpu_fallback, engine, "
             "environment, gpu_guard, gpus, hold_seconds, hosts, idle_minutes, image, max_body_mib, memory_limit, "
-            "model, name, port, ready, scopes, stop_seconds, timeout_seconds, vram_mib, wake_seconds, warm_up."
+            "model, name, port, ready, replicas, scopes, stop_seconds, timeout_seconds, vram_mib, wake_seconds, "
+            "warm_up."
         ),
     ),
     "engine": (
@@ -336,6 +382,14 @@ WRONG: dict[str, tuple[list[Any], dict[str, Any], str]] = {
     "host": (
         [{**CHAT, "hosts": ["Chat.lab"]}], {},
         "Cannot serve 'chat': 'Chat.lab' is no name of a host; give lower-case DNS names in 'hosts'.",
+    ),
+    "replicas": (
+        [{**FIELDS, "gpus": [0, 1], "replicas": 3}], {},
+        "Cannot serve 'fields': 3 replicas cannot share 2 GPUs; give each as many, or each GPU as many of them.",
+    ),
+    "replica's name": (
+        [{**CHAT, "replicas": 2}, {**CHAT, "name": "chat-2"}], {},
+        "Cannot serve 'chat-2': two services have this name; rename one.",
     ),
     "scope": (
         [{**CHAT, "scopes": ["*"]}], {},

@@ -37,6 +37,7 @@ GOOD: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
         [service(scopes=["vision"]), service(name="b", container="b", scopes=["vision"])],
         [client(scopes=["vision", "b"])],
     ),
+    "a replica": ([service(), service(name="chat-2", container="b", replica_of="chat")], [client(scopes=["chat"])]),
     "clients": ([service()], [client(), client(name="b", scopes=["chat"], keys=[{"id": "1"}, {"id": "2026_11"}])]),
 }
 
@@ -151,6 +152,10 @@ WRONG_CLIENTS: dict[str, tuple[list[dict[str, Any]], str]] = {
     "a service that is not there": (
         [client(scopes=["chta"])],
         "Cannot give keys to client 'app': no service has the scope 'chta'; known are chat, and '*' is all of them.",
+    ),
+    "a replica, which is asked for by its service's name": (
+        [client(scopes=["chat-2"])],
+        "Cannot give keys to client 'app': no service has the scope 'chat-2'; known are chat, and '*' is all of them.",
     ),
     "a scope that no service has": (
         [client(scopes=["vison"])],
