@@ -81,7 +81,7 @@ test: check docs engine sanity ## all tests, and the pages
 	  INTEGRATION_ARGS="$(addprefix --ignore=,$(OF_INFERENCE))" E2E_ARGS="-k 'not browser'"
 
 test-long: setup engine ## many kills, disks and engines that fail, bare hosts; its last result is in docs/long-tests.md
-	pytest tests/integration tests/hosts -m long
+	pytest tests/integration tests/hosts tests/e2e -m long
 
 bench: setup engine ## figures beside stock modules and plain Compose: table and build/benchmark.json
 	PYTHONPATH=tests:build/collections:gateway python -m benchmark

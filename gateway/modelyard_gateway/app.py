@@ -17,7 +17,8 @@ replaces what a client sent under these names):
 
 and passes the client's ``X-API-Key`` and ``Authorization`` on as they came, all of them.
 
-**The gateway answers** 204 with ``X-Auth-Client: CLIENT``, or 403 with
+**The gateway answers** 204 with ``X-Auth-Client: CLIENT`` and ``X-Gate-Address: ADDRESS``, which of several containers
+of the service the request goes to, or 403 with
 
 ======================  =================================================
 ``X-Gate-Status``       what the client is to get: 400, 401, 403, 429 or 503
@@ -67,6 +68,7 @@ from .edge import Edge
 from .fleet import Fleet
 from .keys import Key
 from .metrics import CONTENT_TYPE, Metrics, Readings
+from .replicas import Replicas
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -126,7 +128,7 @@ class Gateway:
     ) -> None:
         self._porter, self._fleet, self._metrics, self._audit, self._wall = porter, fleet, metrics, audit, wall
         self._check_files, self._edge = check_files, edge or Edge()
-        self._commands = Commands(fleet)
+        self._commands, self._replicas = Commands(fleet), Replicas(fleet)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -155,7 +157,7 @@ class Gateway:
         service = asked.only(b"x-gate-service")
         checked = self._check(asked, service)
         decision = checked if isinstance(checked, Denial) else await self._let_through(asked, checked, service, receive)
-        known = service if service in self._fleet.states else ""
+        known = service if service in self._fleet.replicas else ""
         remote = self._edge.client_of(asked.only(b"x-original-address"), asked.only(b"x-original-forwarded"))
         self._metrics.decided(known, decision)
         self._audit.add(
@@ -173,12 +175,16 @@ class Gateway:
         if not service:
             return Denial("misasked")
         now = asyncio.get_running_loop().time()
-        return self._porter.check(*asked.keys(), service, wall=self._wall(), now=now)
+        scopes = self._fleet.scopes_of(service)
+        return self._porter.check(*asked.keys(), scopes, wall=self._wall(), now=now)
 
     async def _let_through(self, asked: Asked, key: Key, service: str, receive: Receive) -> Decision:
-        if self._fleet.grant(service):
-            return Grant(key)
-        held = asyncio.ensure_future(self._fleet.hold(service))
+        replica = self._replicas.choose(service)
+        if replica is None:
+            return Denial("unknown_service", 5, key)
+        if self._fleet.grant(replica.config.name):
+            return Grant(key, replica.config.address)
+        held = asyncio.ensure_future(self._fleet.hold(replica.config.name))
         left = asyncio.ensure_future(_until_disconnect(receive))
         try:
             await asyncio.wait({held, left}, return_when=asyncio.FIRST_COMPLETED)
@@ -189,8 +195,8 @@ class Gateway:
         if denial is not None:
             return dataclasses.replace(denial, key=key)
         # While it was held its key may have been revoked, or have come to its end.
-        found = self._porter.look_up(*asked.keys(), service, wall=self._wall())
-        return found if isinstance(found, Denial) else Grant(found)
+        found = self._porter.look_up(*asked.keys(), self._fleet.scopes_of(service), wall=self._wall())
+        return found if isinstance(found, Denial) else Grant(found, replica.config.address)
 
     async def _command(self, scope: Scope, verb: str | None, service: str, send: Send) -> None:
         if not _is_local(scope.get("client")):
@@ -212,12 +218,13 @@ class Gateway:
         return await self._commands.rest(service) if seconds is None else await self._commands.rest(service, seconds)
 
     async def _health(self, service: str, send: Send) -> None:
-        state = self._fleet.states.get(service)
-        if state is None:
+        phases = [state.phase for state in self._replicas.all(service)]
+        if not phases:
             await _answer(send, 404)
             return
-        # To a client, one that goes to sleep is asleep: a request would wake it.
-        phase = "asleep" if state.phase == "sleeping" else state.phase
+        # Of several, what the next request would find. To a client, one that goes to sleep is asleep: it would wake it.
+        found = next((phase for phase in ("awake", "waking", "sleeping", "asleep") if phase in phases), phases[0])
+        phase = "asleep" if found == "sleeping" else found
         body = json.dumps({"service": service, "state": phase}).encode()
         await _answer(send, 200, [(b"content-type", _JSON), (b"cache-control", b"no-store")], body)
 

@@ -54,23 +54,29 @@ class Porter:
         self._buckets.keep(keyring.clients)
 
     def check(
-        self, api_keys: Sequence[bytes], authorizations: Sequence[bytes], service: str, *, wall: float, now: float
+        self,
+        api_keys: Sequence[bytes],
+        authorizations: Sequence[bytes],
+        scopes: frozenset[str],
+        *,
+        wall: float,
+        now: float,
     ) -> Key | Denial:
-        """Return the key that a request came with, or why it may not ask for this service.
+        """Return the key that a request came with, or why it may not ask for a service of these scopes.
 
         Only what a key may ask for counts against its client's rate: a mistaken program does not shut out a good one.
 
         :param wall: Unix seconds.
         :param now: seconds of a clock that never goes back.
         """
-        key = self.look_up(api_keys, authorizations, service, wall=wall)
+        key = self.look_up(api_keys, authorizations, scopes, wall=wall)
         if isinstance(key, Denial):
             return key
         wait_seconds = self._buckets.take(key.client, key.rate, now)
         return Denial("over_rate", whole_seconds(wait_seconds), key) if wait_seconds else key
 
     def look_up(
-        self, api_keys: Sequence[bytes], authorizations: Sequence[bytes], service: str, *, wall: float
+        self, api_keys: Sequence[bytes], authorizations: Sequence[bytes], scopes: frozenset[str], *, wall: float
     ) -> Key | Denial:
         """Return the same, whatever the client's rate: of a request that was counted before it was held."""
         given, reason = given_key(api_keys, authorizations)
@@ -81,4 +87,4 @@ class Porter:
             return Denial("wrong_key")
         if key.is_expired(wall):
             return Denial("expired_key", key=key)
-        return key if key.opens(service) else Denial("wrong_scope", key=key)
+        return key if key.opens(scopes) else Denial("wrong_scope", key=key)

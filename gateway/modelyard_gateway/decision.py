@@ -58,9 +58,10 @@ class Denial:
 
 @dataclass(frozen=True)
 class Grant:
-    """A request is let through, from the client of this key."""
+    """A request is let through, from the client of this key. ``address``: to which of a service's containers."""
 
     key: Key
+    address: str
 
 
 Decision = Denial | Grant
@@ -69,7 +70,7 @@ Decision = Denial | Grant
 def headers_of(decision: Decision) -> list[tuple[bytes, bytes]]:
     """Return the headers of the answer to the gate; :mod:`.app` describes them."""
     if isinstance(decision, Grant):
-        return [(b"x-auth-client", decision.key.client.encode())]
+        return [(b"x-auth-client", decision.key.client.encode()), (b"x-gate-address", decision.address.encode())]
     headers = [(b"x-gate-status", b"%d" % decision.status)]
     if decision.status == 401:
         headers.append((b"x-gate-challenge", b"Bearer"))

@@ -74,8 +74,8 @@ class Fields:
         fields = self._made(name, self.found.get(name, {}))
         return {key: int(fields.number(key, least=least, most=most)) for key in fields.found}
 
-    def texts(self, name: str) -> list[str]:
-        values = self._typed(name, list, "a list", _REQUIRED)
+    def texts(self, name: str, default: Any = _REQUIRED) -> list[str]:
+        values = self._typed(name, list, "a list", default)
         if not all(isinstance(value, str) for value in values):
             raise self.wrong(f"has {name} {values!r}, of which not all are texts")
         return list(values)

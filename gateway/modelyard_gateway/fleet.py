@@ -45,6 +45,8 @@ class Fleet:
         self, engine: Engine, record: SleepRecord, prober: Prober, reader: Reader, metrics: Metrics, timing: Timing
     ) -> None:
         self.states: dict[str, ServiceState] = {}
+        #: Services that may be asked for, and their containers' names here.
+        self.replicas: dict[str, tuple[str, ...]] = {}
         self.room = RoomQueue(self.states, self.put_to_sleep, timing)
         self._engine, self._record, self._reader, self.timing = engine, record, reader, timing
         self._metrics = metrics
@@ -73,6 +75,7 @@ class Fleet:
         for state, ending in self.room.left.items():
             if state.config.container in containers:
                 ending.cancel()
+        self.replicas = declared.replicas()
         self.room.budget_mib = dict(declared.budget_mib)
 
     def _go_on_resting(self, state: ServiceState, now: float) -> None:
@@ -101,6 +104,11 @@ class Fleet:
             await asyncio.sleep(self.timing.look_seconds)
 
     # Requests
+
+    def scopes_of(self, name: str) -> frozenset[str]:
+        """Return the scopes that open a service; of one that is not known its name."""
+        state = self.states.get(name)
+        return state.config.scopes if state else frozenset((name,))
 
     def grant(self, name: str) -> bool:
         """Let a request through to a service that is awake; tell whether it is."""

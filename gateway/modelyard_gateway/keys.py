@@ -10,9 +10,9 @@ The file holds the SHA-256 of each key and no key::
         "rate": {"per_minute": 600, "burst": 50},
         "keys": [{"id": "2026-11", "sha256": "5e88...", "scopes": ["chat"], "not_after": "2027-01-31T00:00:00Z"}]}}}
 
-A client has any number of keys, so that it can change over from one to the next. A scope is a service's name, or
-``*`` for all. ``rate`` and ``not_after`` may be left out. A revoked key is one that is not there any more. What else
-is written down of a key (:data:`NOTES`) is for people.
+A client has any number of keys, so that it can change over from one to the next. A scope is a service's name, a word
+that services share, or ``*`` for all. ``rate`` and ``not_after`` may be left out. A revoked key is one that is not
+there any more. What else is written down of a key (:data:`NOTES`) is for people.
 
 There may be several such files, one that the site declares and one of keys that were issued since. A client may be in
 more than one: it has the keys of all, and the rate of the first file that says one. A key that is in more than one
@@ -62,9 +62,9 @@ class Key:
         """
         return self.not_after is not None and now >= self.not_after
 
-    def opens(self, service: str) -> bool:
-        """Whether its scopes hold the service."""
-        return service in self.scopes or ALL_SERVICES in self.scopes
+    def opens(self, scopes: frozenset[str]) -> bool:
+        """Whether it has one of a service's scopes."""
+        return ALL_SERVICES in self.scopes or not self.scopes.isdisjoint(scopes)
 
 
 class Keyring:

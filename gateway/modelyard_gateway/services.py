@@ -8,14 +8,16 @@ The file::
 
     {"format": 1, "gpus": {"0": 81559}, "services": [{
         "name": "chat", "container": "site-inference-chat-1", "address": "site-inference-chat-1", "port": 8080,
-        "network": "site-inference_chat",
+        "network": "site-inference_chat", "scopes": ["language"],
         "vram_mib": {"0": 24000}, "idle_seconds": 900, "hold_seconds": 120, "wake_seconds": 600, "stop_seconds": 30,
         "ready": {"path": "/health", "status": 200},
         "warm_up": {"method": "POST", "path": "/v1/completions", "body": "{...}", "content_type": "application/json"}}]}
 
 ``gpus`` is what services may use of each GPU together; index or UUID, as ``vram_mib`` names it. ``address`` is the
 name that the gate dials. ``network`` is one that the service has for itself, into which the gate is brought before the
-service wakes; without one it is in a network of the gate's. Without ``idle_seconds`` a service is never put to sleep
+service wakes; without one it is in a network of the gate's.
+``scopes`` are what keys may have in the place of its name, which may be left out. One more container of a service is a
+service with ``replica_of``, the name by which it is asked for. Without ``idle_seconds`` a service is never put to sleep
 for being idle, only for another one that needs its GPU.
 """
 
@@ -53,13 +55,17 @@ class Call:
 
 @dataclass(frozen=True)
 class ServiceConfig:
-    """What is declared of a service. ``idle_seconds`` is None where it may stay awake for ever."""
+    """What is declared of a service. ``idle_seconds`` is None where it may stay awake for ever.
+
+    ``scopes``: those of keys that open it, its own name among them.
+    """
 
     name: str
     container: str
     address: str
     port: int
     network: str
+    scopes: frozenset[str]
     vram_mib: Mebibytes
     idle_seconds: float | None
     hold_seconds: float
@@ -67,6 +73,7 @@ class ServiceConfig:
     stop_seconds: int
     ready: Call
     warm_up: Call | None
+    replica_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,14 @@ class Declared:
 
     services: Mapping[str, ServiceConfig]
     budget_mib: Mebibytes
+
+    def replicas(self) -> dict[str, tuple[str, ...]]:
+        """Return the containers of each service that may be asked for, by their names; its own is the first."""
+        firsts = [name for name, service in self.services.items() if not service.replica_of]
+        return {first: (first, *self._further(first)) for first in firsts}
+
+    def _further(self, first: str) -> list[str]:
+        return [name for name, service in self.services.items() if service.replica_of == first]
 
 
 def parse_services(content: bytes, path: str) -> Declared:
@@ -90,13 +105,17 @@ def parse_services(content: bytes, path: str) -> Declared:
         _check_budget(service, budget, inner)
     _check_distinct(fields, "name", (service.name for service, _inner in found))
     _check_distinct(fields, "container", (service.container for service, _inner in found))
+    firsts = {service.name for service, _inner in found if not service.replica_of}
+    for service, inner in found:
+        if service.replica_of and service.replica_of not in firsts:
+            raise inner.wrong(f"is a replica of {service.replica_of!r}, which is none of {', '.join(sorted(firsts))}")
     return Declared({service.name: service for service, _inner in found}, budget)
 
 
 def _parse_service(fields: Fields) -> ServiceConfig:
     fields.only(
-        "name", "container", "address", "port", "network", "vram_mib", "idle_seconds", "hold_seconds", "wake_seconds",
-        "stop_seconds", "ready", "warm_up",
+        "name", "container", "address", "port", "network", "scopes", "vram_mib", "idle_seconds", "hold_seconds",
+        "wake_seconds", "stop_seconds", "ready", "warm_up", "replica_of",
     )  # fmt: skip
     ready, warm_up = fields.inner("ready"), fields.inner("warm_up")
     if ready is None:
@@ -108,6 +127,7 @@ def _parse_service(fields: Fields) -> ServiceConfig:
         address=_matching(fields, "address", _ADDRESS),
         port=int(fields.number("port", least=1, most=65535)),
         network=_matching(fields, "network", _CONTAINER) if "network" in fields.found else "",
+        scopes=_parse_scopes(fields),
         vram_mib=fields.numbers("vram_mib", least=1, most=_MOST_MIB),
         idle_seconds=None if never else fields.number("idle_seconds", least=1, most=365 * _DAY),
         hold_seconds=fields.number("hold_seconds", 120, least=0, most=3600),
@@ -115,7 +135,15 @@ def _parse_service(fields: Fields) -> ServiceConfig:
         stop_seconds=int(fields.number("stop_seconds", 30, least=0, most=3600)),
         ready=_parse_call(ready),
         warm_up=None if warm_up is None else _parse_call(warm_up, timeout_seconds=60.0),
+        replica_of=fields.text("replica_of", ""),
     )
+
+
+def _parse_scopes(fields: Fields) -> frozenset[str]:
+    scopes = fields.texts("scopes", [])
+    if wrong := [scope for scope in scopes if not _NAME.fullmatch(scope)]:
+        raise fields.wrong(f"has the scope {wrong[0]!r}, which is not of the form {_NAME.pattern}")
+    return frozenset((fields.text("name"), *scopes))
 
 
 def _parse_call(fields: Fields, timeout_seconds: float = 5.0) -> Call:

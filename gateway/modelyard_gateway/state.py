@@ -66,6 +66,7 @@ class ServiceState:
     :param drained_for: the service for whose sake it gets no new requests.
     :param seen_id: the container that was seen last, also when there is none at this moment.
     :param grants: requests that were let through since it woke.
+    :param unread: requests that were let through since its connections were read.
     :param proof_until: while it is proven: until when that waits for room.
     :param rests_until: while it is about to be replaced: until when nobody is let through and nobody wakes it.
     """
@@ -94,6 +95,7 @@ class ServiceState:
     removed: bool = False
     seen_id: str = ""
     grants: int = 0
+    unread: int = 0
     proof_until: float | None = None
     rests_until: float = 0.0
     made_for: ServiceConfig = field(init=False, repr=False)
@@ -105,6 +107,11 @@ class ServiceState:
     def is_open(self) -> bool:
         """Whether a request may go to it right now."""
         return self.phase == "awake" and self.drained_for is None and not self.rests_until
+
+    @property
+    def load(self) -> int:
+        """What is in flight at most, as far as it is known: what was, and what came since."""
+        return (self.connections or 0) + self.unread
 
     @property
     def is_only_proven(self) -> bool:
@@ -136,10 +143,11 @@ class ServiceState:
         """Note a request that is let through."""
         self.last_grant = self.last_used = now
         self.grants += 1
+        self.unread += 1
 
     def count(self, connections: int | None, now: float) -> None:
         """Note what is in flight; what is not known may be anything."""
-        self.connections = connections
+        self.connections, self.unread = connections, 0
         if connections != 0:
             self.last_used = now
 
@@ -148,7 +156,7 @@ class ServiceState:
         self.phase, self.cause, self.retry_at = "awake", "", 0.0
         self.woke_at, self.connections = now, None
         self.last_grant = self.last_used = now
-        self.grants = 0
+        self.grants = self.unread = 0
 
     def rest(self) -> None:
         """Note that it is asleep."""

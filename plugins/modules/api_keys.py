@@ -42,7 +42,7 @@ options:
     type: str
   scopes:
     description:
-      - The names of the gated services that a new key opens, or V(*) for all, those to come too.
+      - Names of the gated services that a new key opens, scopes that several share, or V(*) for all, those to come too.
       - With O(action=rotate) those of the old key, where this is left out.
     type: list
     elements: str

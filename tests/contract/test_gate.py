@@ -33,7 +33,8 @@ NEEDS = {
     "gated": [
         service("chat", hosts=["chat.lab.test"], cors={"origins": ["https://app.test"]}, idle_seconds=60),
         service("seg.one", hosts=["a.lab.test", "b.lab.test"], hold_seconds=LONGEST_HOLD, vram_mib={"0": 10}),
-        service("inner", max_body_mib=0, timeout_seconds=7, network="s_inner"),
+        service("seg.one-2", replica_of="seg.one"),
+        service("inner", max_body_mib=0, timeout_seconds=7, network="s_inner", scopes=["inside"]),
     ],
     "api_client": [
         need(name="app", scopes=["*"], rate={"per_minute": 60, "burst": 5}),
@@ -62,14 +63,21 @@ def locations(text: str) -> Iterator[tuple[str, str]]:
         yield found[2], found[3]
 
 
+def ways_of(text: str) -> list[str]:
+    """Return the content of every location that leads to a service."""
+    return [content for _head, content in locations(text) if re.search(r"proxy_pass (?!http://_gateway\b)", content)]
+
+
 def test_the_gateway_reads_what_the_role_writes(project: RenderedProject, tmp_path: Path) -> None:
     path = tmp_path / "settings.json"
     path.write_text(project.files["config/settings.json"], encoding="utf-8")
     assert read_settings(str(path)).port == 9090
     declared = parse_services(project.files["config/services.json"].encode(), "services.json")
-    assert set(declared.services) == {"chat", "seg.one", "inner"}
+    assert set(declared.services) == {"chat", "seg.one", "seg.one-2", "inner"}
     assert declared.services["seg.one"].hold_seconds == LONGEST_HOLD
     assert declared.services["chat"].hold_seconds == 120
+    assert declared.replicas()["seg.one"] == ("seg.one", "seg.one-2")
+    assert declared.services["inner"].scopes == {"inner", "inside"}
     text = project.files["config/keys.json"]
     digests = iter("0123456789abcdef")
     resolved = re.sub(r"@@secret:gateway_key_\w+\.sha256@@", lambda _found: next(digests) * 64, text)
@@ -110,7 +118,7 @@ def test_a_card_that_two_services_name_in_two_ways_is_one(told_by: str, tmp_path
 
 
 def test_every_way_to_a_service_asks_first(project: RenderedProject) -> None:
-    ways = [content for _head, content in locations(conf(project)) if "$gate_upstream;" in content]
+    ways = ways_of(conf(project))
     assert len(ways) == 2 + 3
     for way in ways:
         assert "auth_request /-/auth;" in way
@@ -120,7 +128,9 @@ def test_every_way_to_a_service_asks_first(project: RenderedProject) -> None:
 
 def test_no_other_way_leads_anywhere_but_to_the_gateway(project: RenderedProject) -> None:
     targets = set(re.findall(r"proxy_pass (\S+);", conf(project)))
-    assert targets == {"$gate_upstream", "http://_gateway", "http://_gateway/auth"}
+    # Where a service has replicas the gateway says to which.
+    replicas = {"http://$gate_replica:8080", "http://$gate_replica:8080$gate_rest_2"}
+    assert targets == {"$gate_upstream", *replicas, "http://_gateway", "http://_gateway/auth"}
 
 
 def test_a_request_dials_once_and_right_after_its_grant(project: RenderedProject) -> None:
@@ -150,7 +160,7 @@ def test_keys_end_at_the_gate(project: RenderedProject) -> None:
         assert f'    proxy_set_header {name} "";' in text
     assert re.search(r"more_clear_input_headers .*'X-Auth-\*'", text)
     assert "underscores_in_headers off;" in text
-    ways = [content for _head, content in locations(text) if "$gate_upstream;" in content]
+    ways = ways_of(text)
     assert not [way for way in ways if "proxy_set_header" in way], "it would undo those that all have"
 
 
@@ -185,7 +195,9 @@ def test_the_engine_is_asked_about_declared_containers_alone(project: RenderedPr
         head.removeprefix("= ") for head, _content in locations(project.files["engine/nginx.conf"]) if "= " in head
     ]
     services = {
-        f"/containers/c-{name}/{verb}" for name in ("chat", "seg.one", "inner") for verb in ("json", "start", "stop")
+        f"/containers/c-{name}/{verb}"
+        for name in ("chat", "seg.one", "seg.one-2", "inner")
+        for verb in ("json", "start", "stop")
     }
     own = {
         f"/containers/modelyard-gateway-{name}-1/{verb}"

@@ -205,7 +205,7 @@ def test_a_key_is_on_the_screen_once_when_asked_for_and_nowhere_else(host: Host,
     [
         (
             ["keys_scopes=chat,imagery"],
-            "no gated service is called 'imagery', there are chat, masks; correct the scope, or deploy the service",
+            "no gated service has the scope 'imagery', there are chat, masks; correct the scope, or deploy the service",
         ),
         (["keys_scopes=chat", "keys_expires=2020-01-31"], "its end 2020-01-31T23:59:59Z has passed, it is"),
     ],

@@ -35,6 +35,8 @@ SERVICES = [
     Service("nap", 0, {"idle_seconds": 1}),
     Service("large", 0, {"vram_mib": {"0": 60}}),
     Service("larger", 0, {"vram_mib": {"0": 70}}),
+    Service("wide"),
+    Service("wide-2", 0, {"replica_of": "wide", "hosts": []}),
     Service("untouched"),
 ]
 PREFLIGHT = {"Origin": "https://app.test", "Access-Control-Request-Method": "POST"}
@@ -224,6 +226,41 @@ def test_the_state_of_a_service_is_told_without_waking_it(gate: GateSite) -> Non
     assert gate.state("untouched")["StartedAt"] == NEVER
     assert gate.ask("chat", "/-/health/untouched", key=None).status == 401
     assert gate.ask("chat", "/-/metrics", key=None).status == 401
+
+
+def test_a_second_replica_serves_while_the_first_is_busy(gate: GateSite) -> None:
+    """By name and by path: one request is in flight to each, until its body comes."""
+    by_path = http.client.HTTPConnection(gate.gate_address(), 8081, timeout=60)
+    with contextlib.closing(gate.connect("wide")) as first, contextlib.closing(by_path) as second:
+        begin(first, gate.key("app"), "/echo%2Fx?y=1")
+        deadline = time.monotonic() + 30
+        while not gate.figure('phase{service="wide-2",phase="awake"}'):
+            # Nobody waits for the second one: what comes meanwhile goes to the one that is awake.
+            assert gate.ask("wide").seconds < 5
+            assert time.monotonic() < deadline, "the second replica does not wake"
+            time.sleep(0.3)
+        begin(second, gate.key("app"), "/wide/echo%2Fx?y=1")
+        until_figure(gate, 'in_flight{service="wide-2"}', 1)
+        for connection in (first, second):
+            connection.send(b"body")
+            answer = connection.getresponse()
+            assert (answer.status, json.loads(answer.read())["path"]) == (200, "/echo%2Fx?y=1")
+    assert gate.ask("wide-2").status == 404, "it has no name of its own"
+
+
+def begin(connection: http.client.HTTPConnection, key: str, target: str) -> None:
+    """Send a request but for its body."""
+    connection.putrequest("POST", target)
+    connection.putheader("X-API-Key", key)
+    connection.putheader("Content-Length", "4")
+    connection.endheaders()
+
+
+def until_figure(gate: GateSite, name: str, value: float) -> None:
+    deadline = time.monotonic() + 10
+    while (found := gate.figure(name)) != value:
+        assert time.monotonic() < deadline, f"{name} is {found:g}, not {value:g}"
+        time.sleep(0.1)
 
 
 def test_programs_of_the_site_ask_by_path(gate: GateSite) -> None:

@@ -6,14 +6,10 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import socket
-import struct
 import urllib.error
 import urllib.request
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,13 +24,16 @@ from support.declared import processes
 from support.edge import DOMAIN, Edge
 from support.gate import TLS_SECRETS, GateSite
 from support.model_server import sha256_of
+from support.pictures import picture
 from support.ports import free_ports
 from support.role_run import RoleRun, SiteOfRoles
 from support.site import Site
 from support.tiny_gguf import tiny_gguf
 from support.tiny_onnx import decoder, encoder
 
-WIDTH, HEIGHT, POINT = 200, 120, [60, 50]
+POINT = [60, 50]
+#: A red one of 200 x 120.
+PICTURE = picture([b"\xc8\x0a\x0a" * 200] * 120)
 NO_GPU = "Cannot serve tiny:test on a GPU: decoder, encoder would run by CPUExecutionProvider"
 #: What a model gives without a server: the mask of its two sessions, as rows of 0 and 1.
 DIRECTLY = """
@@ -166,20 +165,8 @@ def ask(roles: SiteOfRoles, service: str, port: int, path: str, body: Any = None
         return error.code, error.read()
 
 
-def picture() -> str:
-    """Return a red picture as PNG in base64."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    written = io.BytesIO()
-    written.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 2, 0, 0, 0)))
-    written.write(chunk(b"IDAT", zlib.compress((b"\0" + b"\xc8\x0a\x0a" * WIDTH) * HEIGHT)) + chunk(b"IEND", b""))
-    return base64.b64encode(written.getvalue()).decode()
-
-
 def generate(roles: SiteOfRoles, model: str = "tiny:test") -> tuple[int, Any]:
-    body = {"model": model, "image": picture(), "prompt": {"points": [POINT], "point_labels": [1]}}
+    body = {"model": model, "image": PICTURE, "prompt": {"points": [POINT], "point_labels": [1]}}
     status, answer = ask(roles, "fields", 11368, "/api/generate", body)
     return status, json.loads(answer)
 
@@ -211,7 +198,7 @@ def test_a_mask_is_what_the_model_gives_when_run_directly(first: RoleRun, roles:
     [found] = answer["annotations"]
     assert found["bounding_box"] == {"xmin": 31, "ymin": 21, "xmax": 89, "ymax": 79}
     asked = {
-        "image": picture(), "prompt": {"points": [POINT], "point_labels": [1]}, "mask": found["mask"],
+        "image": PICTURE, "prompt": {"points": [POINT], "point_labels": [1]}, "mask": found["mask"],
         "box": found["bounding_box"],
     }  # fmt: skip
     code, said = container(roles, "fields").exec_run(["python", "-c", DIRECTLY, json.dumps(asked)])
@@ -247,7 +234,7 @@ def test_a_chat_is_answered_whole_and_streamed(first: RoleRun, roles: SiteOfRole
 
 
 def test_segmentation_answers_over_the_edge_with_a_key_alone(way: GateSite) -> None:
-    body = {"model": "tiny:test", "image": picture(), "prompt": {"points": [POINT], "point_labels": [1]}}
+    body = {"model": "tiny:test", "image": PICTURE, "prompt": {"points": [POINT], "point_labels": [1]}}
     asked = {"method": "POST", "headers": {"Content-Type": "application/json"}, "body": json.dumps(body).encode()}
     assert way.ask("fields", "/api/generate", key=None, **asked).status == 401
     reply = way.ask("fields", "/api/generate", key="narrow", **asked)

@@ -21,6 +21,7 @@ from typing import Any
 import docker
 import pytest
 from docker.models.containers import Container
+from support.adding_model import REGISTER, URI
 from support.declared import BuiltImage, address, build, wait_healthy
 from support.modules import ROOT, ModuleResult, run_module
 from support.recipes import packaged
@@ -37,21 +38,6 @@ database_uri = sqlite:////data/users.db
 admin_username = admin
 admin_password = {PASSWORD}
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
-"""
-#: Registers a version that adds so much, and gives it the alias.
-REGISTER = """
-import sys, mlflow
-from mlflow import MlflowClient
-class Adds(mlflow.pyfunc.PythonModel):
-    def __init__(self, number):
-        self.number = number
-    def predict(self, context, model_input: list[int]) -> list[int]:
-        return [one + self.number for one in model_input]
-mlflow.set_experiment("adding")
-with mlflow.start_run():
-    made = mlflow.pyfunc.log_model(name="adds", python_model=Adds(int(sys.argv[1])), registered_model_name="adds",
-                                   pip_requirements=[f"mlflow=={mlflow.__version__}"])
-MlflowClient().set_registered_model_alias("adds", "champion", made.registered_model_version)
 """
 
 
@@ -83,7 +69,7 @@ class Tracking:
             "address": address(self.server),
         }
         options = {"directory": str(self.site.directory), "registry": registry,
-                   "models": [{"service": "adds", "uri": "models:/adds@champion"}]}  # fmt: skip
+                   "models": [{"service": "adds", "uri": URI}]}  # fmt: skip
         return run_module("mlflow_model", options, check=check)
 
     def ask(self, path: str, body: dict[str, Any], *, method: str = "POST") -> int:

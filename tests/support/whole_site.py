@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import secrets
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,8 @@ class WholeSite:
     ports: Mapping[str, int] = field(default_factory=lambda: PORTS)
     #: What its operator's ansible.cfg says besides, as variables of the environment.
     settings: Mapping[str, str] = field(default_factory=dict)
+    #: Groups of the inventory that this machine is in.
+    groups: Sequence[str] = ("edge", "data", "tracking", "clients")
 
     @property
     def domain(self) -> str:
@@ -66,10 +68,10 @@ class WholeSite:
         return f"https://{name}.{self.domain}:{self.ports['https']}"
 
     def write_inventory(self, **variables: Any) -> None:
-        """Write what an operator would: this machine in every group, and the site's variables; None leaves one out."""
+        """Write what an operator would: this machine in its groups, and the site's variables; None leaves one out."""
         here: dict[str, Any] = {"localhost": {}}
         host = {"ansible_connection": "local", "ansible_python_interpreter": HOST_PYTHON, "ansible_become": False}
-        groups = {name: {"hosts": dict(here)} for name in ("edge", "data", "tracking", "clients")}
+        groups = {name: {"hosts": dict(here)} for name in self.groups}
         values = {
             "site_domain": self.domain, "site_prefix": self.prefix, "site_directory": str(self.directory),
             "site_secret_store": str(self.secret_store), "site_images": "packages", "site_tls": "local_ca",

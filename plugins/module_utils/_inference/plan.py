@@ -13,7 +13,7 @@ from .._errors import PlatformError
 from .._models.declaration import first_twice
 from .engine import Engine, parse_engine
 from .render import SiteFacts, recipe_of, render_gated, render_service, variant_of
-from .service import Service, parse_service
+from .service import Service, parse_service, replicas_of
 
 #: A gate that waits for a model lets it take as long as a wake, and then some.
 _GATE_SECONDS = 300
@@ -40,7 +40,7 @@ def plan_inference(declared: object, engines: Mapping[str, Any], facts: SiteFact
         try:
             service = parse_service(entry, known, domain=facts.domain, memory_limit=facts.memory_limit)
             _refuse_place(service, facts)
-            services.append(service)
+            services += replicas_of(service)
         except PlatformError as error:
             problems.append(str(error))
     problems += _clashes(services)
@@ -88,6 +88,7 @@ def _clashes(services: Iterable[Service]) -> list[str]:
 
 def _answer(services: list[Service], facts: SiteFacts, problems: list[str]) -> dict[str, Any]:
     rendered, recipes, gpu = {}, set(), []
+    asked = [service for service in services if not service.replica_of]
     for service in services:
         variant, on_gpu = variant_of(service, facts)
         if variant is None:
@@ -101,10 +102,10 @@ def _answer(services: list[Service], facts: SiteFacts, problems: list[str]) -> d
     return {
         "services": rendered,
         "gated": [render_gated(service, facts) for service in services],
-        "routes": [_route(service) for service in services],
+        "routes": [_route(service) for service in asked],
         "gpu": gpu,
-        "models": [_declared_model(service) for service in services if service.model.files],
-        "registered": [_registered_model(service) for service in services if service.model.uri],
+        "models": [_declared_model(service) for service in asked if service.model.files],
+        "registered": [_registered_model(service) for service in asked if service.model.uri],
         "recipes": sorted(recipes),
         "wait_seconds": int(_GATE_SECONDS + max((service.wake_seconds for service in services), default=0)),
         "problems": problems,

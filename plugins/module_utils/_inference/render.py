@@ -60,7 +60,7 @@ def image_of(service: Service, variant: Variant, facts: SiteFacts) -> str:
 
 def recipe_of(service: Service, variant: Variant) -> str:
     """Return the name of what a service's image is built from; a model of the registry brings its own."""
-    return f"mlflow-model-{service.name}" if service.model.uri else variant.recipe
+    return f"mlflow-model-{service.replica_of or service.name}" if service.model.uri else variant.recipe
 
 
 def render_service(service: Service, variant: Variant, facts: SiteFacts, *, on_gpu: bool) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def render_service(service: Service, variant: Variant, facts: SiteFacts, *, on_g
     if service.model.files:
         rendered["volumes"] = [f"{facts.directory}/models/trees/{service.model.files.tree}:{MODELS}:ro"]
     if service.model.uri:
-        folder = facts.registered.get(service.name, f"{facts.directory}/models/mlflow/unknown")
+        folder = facts.registered.get(service.replica_of or service.name, f"{facts.directory}/models/mlflow/unknown")
         rendered["volumes"] = [f"{folder}:{MODELS}:ro"]
     if service.ready:
         rendered["healthcheck"] = _health_check(service, facts)
@@ -119,6 +119,8 @@ def render_gated(service: Service, facts: SiteFacts) -> dict[str, Any]:
     cors = {"cors": {"origins": list(service.origins)}} if service.origins else {}
     hold = {} if service.hold_seconds is None else {"hold_seconds": service.hold_seconds}
     falls_back = {"cpu_fallback": True} if service.cpu_fallback else {}
+    scopes = {"scopes": list(service.scopes)} if service.scopes else {}
+    replica = {"replica_of": service.replica_of} if service.replica_of else {}
     on_gpu = variant_of(service, facts)[1]
     container = f"{facts.prefix}-inference-{service.name}-1"
     return {
@@ -140,6 +142,8 @@ def render_gated(service: Service, facts: SiteFacts) -> dict[str, Any]:
         **warm_up,
         **cors,
         **falls_back,
+        **scopes,
+        **replica,
     }
 
 

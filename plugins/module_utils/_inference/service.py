@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,8 +21,8 @@ from .reading import Reader
 
 _KEYS = (
     "name", "engine", "model", "gpus", "vram_mib", "cpu_fallback", "idle_minutes", "hold_seconds", "wake_seconds",
-    "stop_seconds", "hosts", "cors", "max_body_mib", "timeout_seconds", "arguments", "environment", "memory_limit",
-    "image", "command", "port", "ready", "warm_up", "gpu_guard",
+    "stop_seconds", "hosts", "scopes", "cors", "max_body_mib", "timeout_seconds", "arguments", "environment",
+    "memory_limit", "image", "command", "port", "ready", "warm_up", "gpu_guard", "replicas",
 )  # fmt: skip
 _MODEL_KEYS = ("name", "kind", "files", "path", "part", "url", "sources", "sha256", "token", "uri", "python")
 _FILE_KEYS = ("path", "part", "url", "sources", "sha256", "token")
@@ -32,9 +32,12 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _TAKEN_NAMES = ("gate", "gateway", "pod")
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*")
+#: As the gateway has them.
+_SCOPE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 _MEMORY = re.compile(r"[0-9]+(?:\.[0-9]+)?[bkmgBKMG]?b?")
 _DAY_SECONDS = 86400
 _MOST_MIB = 1 << 24
+_MOST_REPLICAS = 64
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,10 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class Service:
-    """An inference service. ``idle_seconds`` is None where it is never put to sleep for being idle."""
+    """An inference service. ``idle_seconds`` is None where it is never put to sleep for being idle.
+
+    ``replica_of``: of a further container of another one, its name; empty of any other.
+    """
 
     name: str
     engine: Engine
@@ -68,6 +74,7 @@ class Service:
     wake_seconds: float
     stop_seconds: int
     hosts: tuple[str, ...]
+    scopes: tuple[str, ...]
     origins: tuple[str, ...]
     max_body_mib: int
     timeout_seconds: int
@@ -80,6 +87,8 @@ class Service:
     ready: Mapping[str, Any]
     warm_up: Mapping[str, Any]
     guard: str
+    replicas: int = 1
+    replica_of: str = ""
 
 
 def name_of(found: object) -> str:
@@ -125,6 +134,7 @@ def _read_service(reader: Reader, name: str, engine: Engine, *, domain: str, mem
         wake_seconds=reader.number("wake_seconds", 600, least=1, most=_DAY_SECONDS),
         stop_seconds=int(reader.number("stop_seconds", 30, least=0, most=3600)),
         hosts=_parse_hosts(reader, name, domain),
+        scopes=_parse_scopes(reader),
         origins=_parse_origins(reader),
         max_body_mib=int(reader.number("max_body_mib", 1024, least=0, most=_MOST_MIB)),
         timeout_seconds=int(reader.number("timeout_seconds", 3600, least=1, most=_DAY_SECONDS)),
@@ -137,6 +147,7 @@ def _read_service(reader: Reader, name: str, engine: Engine, *, domain: str, mem
         ready={**engine.ready, **reader.mapping("ready")},
         warm_up={} if never_called else {**engine.warm_up, **reader.mapping("warm_up")},
         guard=reader.text("gpu_guard", engine.guard),
+        replicas=_parse_replicas(reader, gpus),
     )
 
 
@@ -148,6 +159,33 @@ def _parse_gpus(reader: Reader) -> tuple[str, ...]:
     if has_twice(gpus):
         raise reader.wrong(f"gpus are {', '.join(gpus)}", "name each once, or 'all' alone")
     return gpus
+
+
+def _parse_replicas(reader: Reader, gpus: Sequence[str]) -> int:
+    replicas = int(reader.number("replicas", 1, least=1, most=_MOST_REPLICAS))
+    if gpus and len(gpus) % replicas and replicas % len(gpus):
+        raise reader.wrong(
+            f"{replicas} replicas cannot share {len(gpus)} GPUs", "give each as many, or each GPU as many of them"
+        )
+    return replicas
+
+
+def replicas_of(service: Service) -> list[Service]:
+    """Return a service's containers, each as a service of its own: itself, and those that are asked for by its name.
+
+    Each has its share of the GPUs.
+    """
+    number, gpus = service.replicas, service.gpus
+    share = max(len(gpus) // number, 1)
+    found = []
+    for index in range(number):
+        first = index * share % len(gpus) if gpus else 0
+        own = gpus[first : first + share]
+        vram = {gpu: mib for gpu, mib in service.vram_mib.items() if gpu in own}
+        found.append(replace(service, gpus=own, vram_mib=vram))
+        if index:
+            found[-1] = replace(found[-1], name=f"{service.name}-{index + 1}", hosts=(), replica_of=service.name)
+    return found
 
 
 def _parse_vram(reader: Reader, gpus: Sequence[str]) -> dict[str, int]:
@@ -168,6 +206,14 @@ def _parse_hosts(reader: Reader, name: str, domain: str) -> tuple[str, ...]:
         if not _HOST.fullmatch(host):
             raise reader.wrong(f"{host!r:.80} is no name of a host", "give lower-case DNS names in 'hosts'")
     return hosts
+
+
+def _parse_scopes(reader: Reader) -> tuple[str, ...]:
+    scopes = reader.texts("scopes")
+    for scope in scopes:
+        if not _SCOPE.fullmatch(scope):
+            raise reader.wrong(f"{scope!r:.80} is no scope", "use lower-case letters, digits, '_', '.' and '-'")
+    return scopes
 
 
 def _parse_origins(reader: Reader) -> tuple[str, ...]:

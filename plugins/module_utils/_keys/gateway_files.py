@@ -30,9 +30,10 @@ class DeclaredKey:
 
 @dataclass(frozen=True)
 class Gateway:
-    """Names of the gated services, and the declared clients. ``is_there``: whether this host has a gateway."""
+    """Scopes of the gated services, and the declared clients. ``is_there``: whether this host has a gateway."""
 
-    services: frozenset[str] = frozenset()
+    #: Each service's name, and what several of them share.
+    scopes: frozenset[str] = frozenset()
     declared: Mapping[str, tuple[DeclaredKey, ...]] = field(default_factory=dict)
     is_there: bool = False
 
@@ -62,15 +63,16 @@ def read_gateway(folder: str) -> Gateway:
     if services is None:
         return Gateway()
     try:
-        names = frozenset(str(one["name"]) for one in services["services"])
-    except (KeyError, TypeError):
+        asked = [one for one in services["services"] if not one.get("replica_of")]
+        scopes = frozenset(str(it) for one in asked for it in (one["name"], *one.get("scopes", ())))
+    except (KeyError, TypeError, AttributeError):
         raise damaged(f"{folder}/{_SERVICES}") from None
     try:
         clients = {} if keys is None else keys["clients"]
         declared = {client: tuple(_parse_key(one) for one in entry["keys"]) for client, entry in clients.items()}
     except (KeyError, TypeError, ValueError, AttributeError):
         raise damaged(f"{folder}/keys.json") from None
-    return Gateway(names, declared, is_there=True)
+    return Gateway(scopes, declared, is_there=True)
 
 
 def require_gateway(gateway: Gateway, looked_in: str, doing: str) -> None:

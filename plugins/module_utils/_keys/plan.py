@@ -91,16 +91,16 @@ def _plan_issue(wish: Wish, known: Known, now: int) -> Plan:
 
 
 def _check_scopes(wish: Wish, known: Known) -> None:
-    services = ", ".join(sorted(known.gateway.services)) or "none"
+    scopes = ", ".join(sorted(known.gateway.scopes)) or "none"
     if not wish.scopes:
         raise PlatformError(
-            f"Cannot {wish.doing}: no scope says what it may call; there are the services {services}, name some of "
+            f"Cannot {wish.doing}: no scope says what it may call; services have {scopes}, name some of "
             f"them, or '{ALL_SERVICES}' for all that there ever are."
         )
-    wrong = [scope for scope in wish.scopes if scope != ALL_SERVICES and scope not in known.gateway.services]
+    wrong = [scope for scope in wish.scopes if scope != ALL_SERVICES and scope not in known.gateway.scopes]
     if wrong:
         raise PlatformError(
-            f"Cannot {wish.doing}: no gated service is called {', '.join(map(repr, wrong))}, there are {services}; "
+            f"Cannot {wish.doing}: no gated service has the scope {', '.join(map(repr, wrong))}, there are {scopes}; "
             "correct the scope, or deploy the service first."
         )
 

@@ -43,12 +43,15 @@ def find_gate_problems(roles: Sequence[SiteRole]) -> list[str]:
     clients = [need for need in needs if need.subject == CLIENTS]
     problems = [problem for need in services for problem in _wrong_service(need.data, f"{need.host}: ")]
     problems += _services_twice(services)
-    problems += [problem for need in clients for problem in _wrong_client(need.data, _names(services))]
+    problems += [problem for need in clients for problem in _wrong_client(need.data, _scopes(services))]
     return list(dict.fromkeys([*problems, *_clients_twice(clients)]))
 
 
-def _names(services: Iterable[Need]) -> list[str]:
-    return sorted({str(need.data.get("name")) for need in services})
+def _scopes(services: Iterable[Need]) -> list[str]:
+    """Return what a key may be for: services by their names, and by the scopes that they share."""
+    asked = [need.data for need in services if not need.data.get("replica_of")]
+    found = [(service.get("name"), *(service.get("scopes") or ())) for service in asked]
+    return sorted({str(scope) for scopes in found for scope in scopes})
 
 
 def _wrong_service(service: Mapping[str, Any], where: str) -> list[str]:
@@ -66,6 +69,11 @@ def _wrong_service(service: Mapping[str, Any], where: str) -> list[str]:
     network = service.get("network")
     if network is not None and not (isinstance(network, str) and _FORMS["container"][0].fullmatch(network)):
         problems.append(f"{doing}: its network is {network!r}; give the name of one.")
+    problems += [
+        f"{doing}: its scope is {scope!r}; give {_FORMS['name'][1]}."
+        for scope in service.get("scopes") or ()
+        if not isinstance(scope, str) or not _FORMS["name"][0].fullmatch(scope)
+    ]
     origins = (service.get("cors") or {}).get("origins") or []
     return problems + [
         f"{doing}: it names the origin {origin!r}; give '*', or one such as 'https://app.example.org'."
@@ -92,7 +100,7 @@ def _services_twice(services: Sequence[Need]) -> list[str]:
     ]
 
 
-def _wrong_client(client: Mapping[str, Any], services: Sequence[str]) -> list[str]:
+def _wrong_client(client: Mapping[str, Any], scopes: Sequence[str]) -> list[str]:
     name = client.get("name")
     doing = f"Cannot give keys to client {name!r}"
     problems = [
@@ -106,11 +114,11 @@ def _wrong_client(client: Mapping[str, Any], services: Sequence[str]) -> list[st
         if len(secret) > _MOST_OF_NAME
     ]
     problems += _wrong_limits(client, doing)
-    known = ", ".join(services) or "none"
+    known = ", ".join(scopes) or "none"
     return problems + [
-        f"{doing}: there is no service {scope!r}; known are {known}, and {ALL_SERVICES!r} is all of them."
+        f"{doing}: no service has the scope {scope!r}; known are {known}, and {ALL_SERVICES!r} is all of them."
         for scope in client.get("scopes") or ()
-        if scope != ALL_SERVICES and scope not in services
+        if scope != ALL_SERVICES and scope not in scopes
     ]
 
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 from modelyard_gateway.keys import Key, parse_keys
-from support.gateway import GOOD_KEY, WALL, FakeSite, Headers, key, keys_file, run, service
+from modelyard_gateway.services import parse_services
+from support.gateway import GOOD_KEY, WALL, FakeSite, Headers, key, keys_file, run, service, services_file
 
 EXPIRED, REVOKED, OTHER, SOON, LIMITED = (
     "expired-key-0000000001",
@@ -90,6 +91,22 @@ def test_status(name: str, tmp_path: Path) -> None:
             assert reply.headers.get("x-auth-client") == ("app" if status == 200 else None)
             assert json.loads(site.audit_lines[0])["reason"] == reason
             assert bool(site.engine.started) == (status == 200)
+
+    run(ask())
+
+
+def test_a_scope_that_services_share_opens_them_and_no_other(tmp_path: Path) -> None:
+    async def ask() -> None:
+        services = [service(name, scopes=["vision"]) for name in ("fields", "roofs")] + [service("chat")]
+        clients = {"app": {"keys": [key("a", GOOD_KEY, "vision"), key("b", OTHER, "roofs")]}}
+        async with FakeSite(tmp_path, services, clients=clients).running() as site:
+            shared = [(await site.ask(name)).gate_status for name in ("fields", "roofs", "chat", "vision")]
+            assert shared == [200, 200, 403, 503], "the last is no service of the gateway's"
+            named = [(await site.ask(name, api_key(OTHER))).gate_status for name in ("fields", "roofs")]
+            assert named == [403, 200], "its own name opens a service alone"
+            site.fleet.use(parse_services(services_file([service("fields"), *services[1:]]), "services.json"))
+            assert [(await site.ask(name)).gate_status for name in ("fields", "roofs")] == [403, 200]
+            assert site.engine.started == ["c-fields", "c-roofs"]
 
     run(ask())
 

@@ -182,7 +182,7 @@ def test_services() -> None:
     declared = parse_services(
         services_file(
             [
-                service("chat", vram_mib={"GPU-5a": 24000}, warm_up=warm_up, network="s_chat"),
+                service("chat", vram_mib={"GPU-5a": 24000}, warm_up=warm_up, network="s_chat", scopes=["vision"]),
                 service("x", idle_seconds=None),
             ],
             {"GPU-5a": 81559},
@@ -191,10 +191,11 @@ def test_services() -> None:
     )
     assert declared.budget_mib == {"GPU-5a": 81559}
     assert declared.services["chat"] == ServiceConfig(
-        "chat", "c-chat", "chat", 8080, "s_chat", {"GPU-5a": 24000}, 300.0, 120.0, 600.0, 30, Call("/health"),
-        Call("/v1?x=1", 200, "POST", "{}", "application/json", 60.0),
+        "chat", "c-chat", "chat", 8080, "s_chat", frozenset({"chat", "vision"}), {"GPU-5a": 24000}, 300.0, 120.0, 600.0,
+        30, Call("/health"), Call("/v1?x=1", 200, "POST", "{}", "application/json", 60.0),
     )  # fmt: skip
-    assert (declared.services["x"].idle_seconds, declared.services["x"].network) == (None, "")
+    without = declared.services["x"]
+    assert (without.scopes, without.network, without.idle_seconds) == ({"x"}, "", None)
 
 
 WRONG_SERVICES: dict[str, tuple[list[dict[str, Any]], str]] = {
@@ -235,6 +236,18 @@ WRONG_SERVICES: dict[str, tuple[list[dict[str, Any]], str]] = {
     ),
     "a port": ([service("a", port=0)], "services[0] has port 0, which is not from 1 to 65535"),
     "a name that is a label's end": ([service('a"}')], "services[0] has name 'a\"}', which is not of the form"),
+    "a scope that is all of them": (
+        [service("a", scopes=["*"])],
+        "services[0] has the scope '*', which is not of the form",
+    ),
+    "a replica of nothing": (
+        [service("a"), service("b", replica_of="c")],
+        "services[1] is a replica of 'c', which is none of a",
+    ),
+    "a replica of a replica": (
+        [service("a"), service("b", replica_of="a"), service("c", replica_of="b")],
+        "services[2] is a replica of 'b', which is none of a",
+    ),
     "a misspelt time": ([service("a", idle_minutes=5)], "services[0] has the unknown idle_minutes"),
 }
 

@@ -102,7 +102,7 @@ def test_the_health_check_asks_for_the_model_as_long_as_a_wake_may_take() -> Non
 
 def test_the_gateway_understands_what_it_is_told() -> None:
     more = {"gpus": ["0"], "vram_mib": 6000, "idle_minutes": 15, "hold_seconds": 60, "stop_seconds": 5}
-    found = right({**FIELDS, **more}, CHAT, CUSTOM)
+    found = right({**FIELDS, **more, "scopes": ["vision"]}, CHAT, CUSTOM)
     own = ("hosts", "cors", "max_body_mib", "timeout_seconds")
     told = [{key: value for key, value in entry.items() if key not in own} for entry in found["gated"]]
     content = json.dumps({"format": 1, "gpus": {"0": 8000}, "services": told})
@@ -112,6 +112,7 @@ def test_the_gateway_understands_what_it_is_told() -> None:
     assert fields.network == "lab-inference_fields"
     assert fields.address == fields.container, "in the networks of the edge a bare name may be somebody else's"
     assert (fields.vram_mib, fields.idle_seconds, fields.hold_seconds, fields.stop_seconds) == ({"0": 6000}, 900, 60, 5)
+    assert (fields.scopes, read["chat"].scopes) == ({"fields", "vision"}, {"chat"})
     assert fields.warm_up is not None
     body = json.loads(fields.warm_up.body)
     assert (body["model"], fields.warm_up.content_type) == ("fields:v1", "application/json")
@@ -175,6 +176,51 @@ def test_a_service_that_may_fall_back_does_so_where_there_is_no_gpu(has_gpus: bo
 def test_a_service_behind_the_gateway_is_left_to_it() -> None:
     service = right(CHAT, gateway="lab-gateway")["services"]["chat"]
     assert service["x-modelyard"] == {"sleeper": {"project": "lab-gateway", "service": "gateway", "name": "chat"}}
+
+
+def test_replicas_are_containers_of_one_service_each_with_its_share_of_the_gpus() -> None:
+    four = {"gpus": [0, 1, 2, 3], "vram_mib": {"0": 10, "1": 11, "2": 12, "3": 13}, "replicas": 2, "idle_minutes": 5}
+    found = right({**FIELDS, **four, "scopes": ["vision"]}, gateway="lab-gateway")
+    assert list(found["services"]) == ["fields", "fields-2"]
+    requests = [
+        one["deploy"]["resources"]["reservations"]["devices"][0]["device_ids"] for one in found["services"].values()
+    ]
+    assert requests == [["0", "1"], ["2", "3"]]
+    sleepers = [one["x-modelyard"]["sleeper"]["name"] for one in found["services"].values()]
+    assert sleepers == ["fields", "fields-2"]
+    first, second = found["gated"]
+    own = {"name": "fields-2", "container": "lab-inference-fields-2-1", "replica_of": "fields", "hosts": []}
+    assert {key: second[key] for key in own} == own
+    assert (first["vram_mib"], second["vram_mib"]) == ({"0": 10, "1": 11}, {"2": 12, "3": 13})
+    assert second["address"] != first["address"]
+    assert first.keys() == second.keys() - {"replica_of"}
+    assert [wanted["gpus"] for wanted in found["gpu"]] == [["0", "1"], ["2", "3"]]
+    assert [len(found[key]) for key in ("routes", "models", "recipes")] == [1, 1, 1]
+    one, other = found["services"].values()
+    same = ("volumes", "environment", "image", "entrypoint")
+    assert {key: one[key] for key in same} == {key: other[key] for key in same}
+
+
+@pytest.mark.parametrize(
+    ("gpus", "replicas", "dealt"),
+    [([], 3, [[], [], []]), (["0"], 2, [["0"], ["0"]]), (["0", "1"], 4, [["0"], ["1"], ["0"], ["1"]])],
+)
+def test_gpus_are_dealt_to_replicas(gpus: list[str], replicas: int, dealt: list[list[str]]) -> None:
+    found = right({**FIELDS, **({"gpus": gpus} if gpus else {}), "replicas": replicas})
+    devices = [one.get("deploy", {}).get("resources", {}) for one in found["services"].values()]
+    given = [one["reservations"]["devices"][0]["device_ids"] if one else [] for one in devices]
+    assert given == dealt
+
+
+def test_replicas_serve_one_model_of_the_registry() -> None:
+    model = {"name": "roofs", "engine": "mlflow_model", "model": {"uri": "models:/roofs@champion"}, "replicas": 2}
+    folders = {"roofs": "/opt/lab/models/mlflow/abc"}
+    found = right(model, registered=folders, recipes={"mlflow-model-roofs": "modelyard/mlflow-model:1"})
+    for service in found["services"].values():
+        assert (service["image"], service["volumes"]) == (
+            "modelyard/mlflow-model:1", ["/opt/lab/models/mlflow/abc:/models:ro"],
+        )  # fmt: skip
+    assert (found["recipes"], [one["service"] for one in found["registered"]]) == (["mlflow-model-roofs"], ["roofs"])
 
 
 def test_what_compose_would_expand_is_escaped() -> None:
@@ -253,7 +299,8 @@ WRONG: dict[str, tuple[list[Any], dict[str, Any], str]] = {
         (
             "Cannot serve 'own': it has no option 'idle'; known are arguments, command, cors, cpu_fallback, engine, "
             "environment, gpu_guard, gpus, hold_seconds, hosts, idle_minutes, image, max_body_mib, memory_limit, "
-            "model, name, port, ready, stop_seconds, timeout_seconds, vram_mib, wake_seconds, warm_up."
+            "model, name, port, ready, replicas, scopes, stop_seconds, timeout_seconds, vram_mib, wake_seconds, "
+            "warm_up."
         ),
     ),
     "engine": (
@@ -341,6 +388,18 @@ WRONG: dict[str, tuple[list[Any], dict[str, Any], str]] = {
     "host": (
         [{**CHAT, "hosts": ["Chat.lab"]}], {},
         "Cannot serve 'chat': 'Chat.lab' is no name of a host; give lower-case DNS names in 'hosts'.",
+    ),
+    "replicas": (
+        [{**FIELDS, "gpus": [0, 1], "replicas": 3}], {},
+        "Cannot serve 'fields': 3 replicas cannot share 2 GPUs; give each as many, or each GPU as many of them.",
+    ),
+    "replica's name": (
+        [{**CHAT, "replicas": 2}, {**CHAT, "name": "chat-2"}], {},
+        "Cannot serve 'chat-2': two services have this name; rename one.",
+    ),
+    "scope": (
+        [{**CHAT, "scopes": ["*"]}], {},
+        "Cannot serve 'chat': '*' is no scope; use lower-case letters, digits, '_', '.' and '-'.",
     ),
     "memory-limit": (
         [{**CHAT, "memory_limit": "much"}], {}, "Cannot serve 'chat': memory_limit is 'much'; give a size such as 4g.",

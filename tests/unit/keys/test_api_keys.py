@@ -47,7 +47,7 @@ class Host:
         self.site = folder / "site"
         self.config = self.site / "projects" / "test-gateway" / "config"
         self.config.mkdir(parents=True)
-        services = [{"name": "chat"}, {"name": "masks"}]
+        services = [{"name": "chat"}, {"name": "masks", "scopes": ["vision"]}]
         (self.config / "services.json").write_text(json.dumps({"format": 1, "gpus": {}, "services": services}))
         (self.config / "keys.json").write_text(json.dumps(DECLARED))
         self.store = folder / "etc" / "secrets.json"
@@ -208,7 +208,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
         "issue",
         {"client": "alice"},
         (
-            "no scope says what it may call; there are the services chat, masks, name "
+            "no scope says what it may call; services have chat, masks, vision, name "
             "some of them, or '*' for all that there ever are."
         ),
     ),
@@ -216,7 +216,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
         "issue",
         {"client": "alice", "scopes": ["chat", "imagery"]},
         (
-            "no gated service is called 'imagery', there are chat, masks; correct the "
+            "no gated service has the scope 'imagery', there are chat, masks, vision; correct the "
             "scope, or deploy the service first."
         ),
     ),
@@ -255,7 +255,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "a named key that is another one": (
         "issue",
-        {"client": "carol", "scopes": ["masks"], "id": "a_b", "expires": "2027-01-31"},
+        {"client": "carol", "scopes": ["vision"], "id": "a_b", "expires": "2027-01-31"},
         ("its key 'a_b' is there and opens chat and has no end; choose another id, or revoke that one first."),
     ),
     "a client that nobody knows": (

@@ -33,6 +33,11 @@ GOOD: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
     "two services": ([service(hosts=["a.test"]), service(name="b.c", container="b", hosts=["b.test"])], []),
     "numbers as text": ([service(port="8080", max_body_mib="0", timeout_seconds=3600)], []),
     "origins": ([service(cors={"origins": ["*", "https://app.test", "http://localhost:3000"]})], []),
+    "a scope that services share": (
+        [service(scopes=["vision"]), service(name="b", container="b", scopes=["vision"])],
+        [client(scopes=["vision", "b"])],
+    ),
+    "a replica": ([service(), service(name="chat-2", container="b", replica_of="chat")], [client(scopes=["chat"])]),
     "clients": ([service()], [client(), client(name="b", scopes=["chat"], keys=[{"id": "1"}, {"id": "2026_11"}])]),
 }
 
@@ -75,6 +80,13 @@ WRONG_SERVICES: dict[str, tuple[list[dict[str, Any]], str]] = {
         (
             "h1: Cannot serve 'chat' through the gate: it names the origin 'https://app.test/x'; give '*', or one such "
             "as 'https://app.example.org'."
+        ),
+    ),
+    "a scope that is all of them": (
+        [service(scopes=["*"])],
+        (
+            "h1: Cannot serve 'chat' through the gate: its scope is '*'; give lower-case letters, digits, '_', '.' and "
+            "'-'."
         ),
     ),
     "two of one name": (
@@ -143,7 +155,15 @@ WRONG_CLIENTS: dict[str, tuple[list[dict[str, Any]], str]] = {
     ),
     "a service that is not there": (
         [client(scopes=["chta"])],
-        "Cannot give keys to client 'app': there is no service 'chta'; known are chat, and '*' is all of them.",
+        "Cannot give keys to client 'app': no service has the scope 'chta'; known are chat, and '*' is all of them.",
+    ),
+    "a replica, which is asked for by its service's name": (
+        [client(scopes=["chat-2"])],
+        "Cannot give keys to client 'app': no service has the scope 'chat-2'; known are chat, and '*' is all of them.",
+    ),
+    "a scope that no service has": (
+        [client(scopes=["vison"])],
+        "Cannot give keys to client 'app': no service has the scope 'vison'; known are chat, and '*' is all of them.",
     ),
     "twice": (
         [client(), client(scopes=["chat"])],
