@@ -55,6 +55,7 @@ def phase(server: Server) -> str:
 
 
 def fall_asleep(server: Server) -> None:
+    assert gate(server, 8081, "/-/health/chat").status == 200
     server.soon(f"docker ps --all --filter name={CHAT} --filter status=exited --quiet | grep .")
     assert phase(server) == "asleep"
 
