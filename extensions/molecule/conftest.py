@@ -22,16 +22,19 @@ from support import molecule_hosts
 
 #: What the site calls its folder and its names begin with.
 PREFIX = "modelyard"
-_BACK_SECONDS = 90
+#: Open WebUI begins last: its own start takes most of this beside other work.
+_BACK_SECONDS = 180
 _ASK = """
 import base64, http.client, json, ssl, sys, urllib.parse
 asked = json.loads(sys.argv[1])
 url = urllib.parse.urlsplit(asked["address"])
 kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-connection = kind(url.hostname, url.port, timeout=30)
+connection = kind(url.hostname, url.port, timeout=120)
 headers = {"Content-Type": "application/json"}
 if asked["login"]:
     headers["Authorization"] = "Basic " + base64.b64encode(asked["login"].encode()).decode()
+if asked["token"]:
+    headers["Authorization"] = "Bearer " + asked["token"]
 body = None if asked["body"] is None else json.dumps(asked["body"])
 connection.request("GET" if body is None else "POST", url._replace(scheme="", netloc="").geturl() or "/", body, headers)
 answer = connection.getresponse()
@@ -73,13 +76,14 @@ class Server:
         project, _slash, name = service.partition("/")
         return self.must(f"docker exec -i {PREFIX}-{project}-{name}-1 {command}")
 
-    def ask(self, address: str, *, login: str = "", body: object = None) -> Answer:
+    def ask(self, address: str, *, login: str = "", token: str = "", body: object = None) -> Answer:
         """Return what an address answers to this host, its certificate verified, wherever it redirects to.
 
         :param login: user and password, with a colon between them.
+        :param token: a key, or what a login gave, in the place of that.
         :param body: sent as JSON by ``POST``.
         """
-        asked = json.dumps({"address": address, "login": login, "body": body})
+        asked = json.dumps({"address": address, "login": login, "token": token, "body": body})
         return Answer(**json.loads(self.must(f"python3 -c {shlex.quote(_ASK)} {shlex.quote(asked)}")))
 
     def secret(self, name: str) -> str:

@@ -61,7 +61,7 @@ def test_a_scenario_can_be_proven_to_notice(name: str) -> None:
 
 
 #: New ones, of which the page says that this is still to be done.
-UNPROVEN = {"gateway", "inference", "open_webui"}
+UNPROVEN = {"inference", "open_webui"}
 
 
 @each_scenario
