@@ -41,7 +41,7 @@ MAIN_TASKS = {
     "homepage": ("homepage/tasks/main.yml", "modelyard.platform.compose_project"),
     "host_command": ("host_command/tasks/main.yml", "modelyard.platform.host_command"),
     "mlflow": ("mlflow/tasks/main.yml", "modelyard.platform.compose_project"),
-    "nvidia": ("nvidia/tasks/main.yml", "modelyard.platform.nvidia_host"),
+    "nvidia": ("nvidia/tasks/prepare.yml", "modelyard.platform.nvidia_host"),
     "object_store": ("object_store/tasks/main.yml", "modelyard.platform.compose_project"),
     "open_webui": ("open_webui/tasks/main.yml", "modelyard.platform.compose_project"),
     "postgres": ("postgres/tasks/main.yml", "modelyard.platform.compose_project"),

@@ -434,6 +434,16 @@ def test_state_stopped_and_absent_do_what_they_say(engine: docker.DockerClient, 
     assert project.compare().derived == {("web", "create", "missing")}
 
 
+@pytest.mark.parametrize("state", ["stopped", "absent"])
+def test_ending_what_was_never_there_makes_nothing(
+    engine: docker.DockerClient, site: Site, base_image: str, state: str
+) -> None:
+    before = file_states(site.directory)
+    project = AppliedProject(engine, site, layers=[{"services": {"web": sleeper(base_image)}}])
+    assert not project.apply(state=state).changed
+    assert file_states(site.directory) == before
+
+
 def test_a_stopped_project_starts_again(engine: docker.DockerClient, site: Site, base_image: str) -> None:
     project = AppliedProject(engine, site, layers=[{"services": {"web": sleeper(base_image)}}])
     project.apply()

@@ -32,12 +32,12 @@ def open_host(site: Site, *, source: SecretSource, project: str, folder: str, ru
 
 
 @contextmanager
-def project_lock(site: Site, name: str, *, purpose: str, wait_seconds: float, check_mode: bool) -> Iterator[int]:
-    """Hold the project's lock; yield its descriptor. On a bare host check mode has nothing to lock and makes nothing.
+def project_lock(site: Site, name: str, *, purpose: str, wait_seconds: float, makes_nothing: bool) -> Iterator[int]:
+    """Hold the project's lock; yield its descriptor. A run that makes nothing has nothing to lock on a bare host.
 
     :param purpose: completes *Cannot ...*, for the error.
     """
-    if check_mode and not os.path.exists(site.lock_path(name)):
+    if makes_nothing and not os.path.exists(site.lock_path(name)):
         yield -1
         return
     with site.hold(name, purpose=purpose, wait_seconds=wait_seconds) as lock:

@@ -73,7 +73,7 @@ class ProjectRun:
             name,
             purpose=f"apply project {name!r}",
             wait_seconds=self._params["lock_seconds"],
-            check_mode=self._check_mode,
+            makes_nothing=self._check_mode or self._params["state"] != "present",
         )
 
     def _apply(self, host: Host, project: Project, lock: int) -> dict[str, Any]:

@@ -105,7 +105,7 @@ class ReleaseRun:
             self._wish.name,
             purpose=f"{purpose} of project {self._wish.name!r}",
             wait_seconds=self._wish.lock_seconds,
-            check_mode=self._check_mode,
+            makes_nothing=self._check_mode,
         ) as lock:
             return self._prune() if self._wish.state == "pruned" else self._roll_back(lock)
 

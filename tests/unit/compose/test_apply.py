@@ -98,7 +98,7 @@ def test_a_lock_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     with (
         pytest.raises(PlatformError) as caught,
         project_lock(
-            Site(f"/proc/{tmp_path.name}"), "shop", purpose="apply project 'shop'", wait_seconds=1, check_mode=False
+            Site(f"/proc/{tmp_path.name}"), "shop", purpose="apply project 'shop'", wait_seconds=1, makes_nothing=False
         ),
     ):
         pass
