@@ -196,7 +196,7 @@ def test_replicas_are_containers_of_one_service_each_with_its_share_of_the_gpus(
     assert first.keys() == second.keys() - {"replica_of"}
     assert [wanted["gpus"] for wanted in found["gpu"]] == [["0", "1"], ["2", "3"]]
     assert [len(found[key]) for key in ("routes", "models", "recipes")] == [1, 1, 1]
-    one, other = found["services"].values()
+    one, other = (found["services"][name] for name in ("fields", "fields-2"))
     same = ("volumes", "environment", "image", "entrypoint")
     assert {key: one[key] for key in same} == {key: other[key] for key in same}
 
