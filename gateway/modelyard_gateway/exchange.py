@@ -58,6 +58,8 @@ async def exchange(
         raise ExchangeError(f"no answer within {timeout_seconds:g} s") from None
     except OSError as error:
         raise ExchangeError(error.strerror or str(error) or type(error).__name__) from None
+    except UnicodeError as error:  # so Python calls a host whose name is too long
+        raise ExchangeError(f"the name {peer.host!r:.80} cannot be looked up: {error}") from None
 
 
 async def _send(peer: Peer, request: bytes) -> bytes:

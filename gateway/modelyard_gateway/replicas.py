@@ -58,7 +58,10 @@ def choose(replicas: Sequence[ServiceState], now: float) -> ServiceState:
     """
     if ready := [state for state in replicas if state.is_open]:
         return min(ready, key=lambda state: state.load)
-    waking = [state for state in replicas if state.phase == "waking"]
+    # One that is proven and waits for room has it last of all: whoever asked for it would wait as long.
+    waking = [
+        state for state in replicas if state.phase == "waking" and (state.holds_memory or not state.is_only_proven)
+    ]
     return (waking or _sleepers(replicas, now) or replicas)[0]
 
 

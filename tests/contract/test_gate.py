@@ -33,7 +33,7 @@ NEEDS = {
     "gated": [
         service("chat", hosts=["chat.lab.test"], cors={"origins": ["https://app.test"]}, idle_seconds=60),
         service("seg.one", hosts=["a.lab.test", "b.lab.test"], hold_seconds=LONGEST_HOLD, vram_mib={"0": 10}),
-        service("seg.one-2", replica_of="seg.one"),
+        service("seg.one-2", replica_of="seg.one", network="s_inner"),
         service("inner", max_body_mib=0, timeout_seconds=7, network="s_inner", scopes=["inside"]),
     ],
     "api_client": [

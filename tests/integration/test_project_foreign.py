@@ -133,6 +133,20 @@ def test_a_network_that_is_declared_no_more_goes_and_who_was_brought_into_it_run
     guest.restart(timeout=1)
 
 
+def test_a_network_that_somebody_else_is_in_stays(
+    project: AppliedProject, engine: docker.DockerClient, site: Site, base_image: str
+) -> None:
+    services = {name: sleeper(base_image, networks=[name]) for name in ("first", "second")}
+    project.apply(layers=[{"services": services, "networks": {"first": {}, "second": {}}}])
+    name = f"{project.name}_second"
+    guest = engine.containers.run(base_image, ["sleep", "600"], name=site.name("guest"), network=name, detach=True)
+    result = project.apply(layers=[{"services": {"first": services["first"]}, "networks": {"first": {}}}])
+    [note] = result["notes"]
+    assert note.startswith(f"network {name} is declared no more and stays: ")
+    guest.reload()
+    assert (guest.status, set(guest.attrs["NetworkSettings"]["Networks"])) == ("running", {name})
+
+
 def networks_of(project: AppliedProject, engine: docker.DockerClient) -> set[str]:
     return {network.name for network in engine.networks.list(filters={"label": f"{PROJECT_LABEL}={project.name}"})}
 

@@ -178,4 +178,4 @@ def remove_project(host: Host, observed: Observed, remains: Remains) -> None:
     for container in observed.containers:
         remove_container(host.engine, container.id)
     for network_id in remains.networks.values():
-        remove_network(host.engine, network_id)
+        remove_network(host.engine, network_id, host.site.directory)

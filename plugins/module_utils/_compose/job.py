@@ -19,6 +19,7 @@ from .containers import remove_container
 from .contents import source_values
 from .databases import Databases
 from .desired import DIRECTORY_LABEL, PROJECT_LABEL, DesiredService, Reload
+from .engine import EngineError
 from .gate import Gate, refuse_failed
 from .host import read_default_mtu
 from .observe import (
@@ -164,7 +165,7 @@ class Job:
             self._let_rest(name for name, service in self._services.items() if key in service.networks)
             for entry in list_containers(engine, target.name, network=names):
                 remove_container(engine, entry["Id"])
-            remove_network(engine, network_id)
+            remove_network(engine, network_id, self._host.site.directory)
 
     def _remove_left_networks(self) -> None:
         """Remove the project's networks that are not declared any more."""
@@ -173,7 +174,10 @@ class Job:
         labels = [f"{PROJECT_LABEL}={target.name}", f"{DIRECTORY_LABEL}={self._host.site.directory}"]
         for entry in engine.get("/networks", {"filters": {"label": labels}}):
             if entry["Name"] not in declared:
-                remove_network(engine, entry["Id"])
+                try:
+                    remove_network(engine, entry["Id"], self._host.site.directory)
+                except EngineError as error:  # what serves by now is not taken back for it
+                    self.notes.append(f"network {entry['Name']} is declared no more and stays: {error}")
 
     def _swapping(self) -> list[str]:
         return [

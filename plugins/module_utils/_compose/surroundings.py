@@ -138,13 +138,16 @@ def make_shared_networks(engine: Engine, networks: Iterable[SharedNetwork], *, d
                 raise
 
 
-def remove_network(engine: Engine, network_id: str) -> None:
+def remove_network(engine: Engine, network_id: str, directory: str) -> None:
     """Remove a network of ours; one that is gone is fine.
 
-    Who was brought into it beside the project's own goes on without it. One that is stopped would not start again with
-    a network that is gone.
+    Who of the site was brought into it beside the project's own goes on without it. One that is stopped would not start
+    again with a network that is gone.
+
+    :raises EngineError: somebody else is in it too.
     """
-    for entry in engine.get("/containers/json", {"all": "1", "filters": {"network": [network_id]}}):
+    filters = {"network": [network_id], "label": [f"{DIRECTORY_LABEL}={directory}"]}
+    for entry in engine.get("/containers/json", {"all": "1", "filters": filters}):
         body = {"Container": entry["Id"], "Force": True}
         with contextlib.suppress(EngineError):  # if it is still there, the removal says so
             engine.request("POST", f"/networks/{network_id}/disconnect", None, body)

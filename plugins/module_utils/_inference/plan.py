@@ -12,11 +12,13 @@ from typing import Any
 from .._errors import PlatformError
 from .._models.declaration import first_twice
 from .engine import Engine, parse_engine
-from .render import SiteFacts, recipe_of, render_gated, render_service, variant_of
+from .render import SiteFacts, container_of, recipe_of, render_gated, render_service, variant_of
 from .service import Service, parse_service, replicas_of
 
 #: A gate that waits for a model lets it take as long as a wake, and then some.
 _GATE_SECONDS = 300
+#: Characters of a part of a name that is looked up (RFC 1035, 2.3.4).
+_MOST_OF_LABEL = 63
 
 
 def plan_inference(declared: object, engines: Mapping[str, Any], facts: SiteFacts) -> dict[str, Any]:
@@ -40,7 +42,9 @@ def plan_inference(declared: object, engines: Mapping[str, Any], facts: SiteFact
         try:
             service = parse_service(entry, known, domain=facts.domain, memory_limit=facts.memory_limit)
             _refuse_place(service, facts)
-            services += replicas_of(service)
+            replicas = replicas_of(service)
+            _refuse_long_name(replicas[-1], facts)
+            services += replicas
         except PlatformError as error:
             problems.append(str(error))
     problems += _clashes(services)
@@ -67,6 +71,16 @@ def _refuse_place(service: Service, facts: SiteFacts) -> None:
             f"{doing}: engine '{service.engine.name}' has no packages to build its image from"
             f"{' for GPUs' if on_gpu else ''}, and site_images is 'packages'; choose another engine, or allow this one "
             f"image with 'image: {variant.image}'."
+        )
+
+
+def _refuse_long_name(service: Service, facts: SiteFacts) -> None:
+    """Refuse a service whose container could not be dialled by its name."""
+    if len(container := container_of(service, facts)) > _MOST_OF_LABEL:
+        raise PlatformError(
+            f"Cannot serve '{service.replica_of or service.name}': its container would be called {container}, and names "
+            f"that are looked up have {_MOST_OF_LABEL} characters at most; give it, or the site (site_prefix), a shorter "
+            "name."
         )
 
 

@@ -112,6 +112,11 @@ def _health_check(service: Service, facts: SiteFacts) -> dict[str, Any]:
     return {**facts.health_check, "start_period": f"{service.wake_seconds:g}s", "test": test}
 
 
+def container_of(service: Service, facts: SiteFacts) -> str:
+    """Return the name of a service's container, by which it is dialled too."""
+    return f"{facts.prefix}-inference-{service.name}-1"
+
+
 def render_gated(service: Service, facts: SiteFacts) -> dict[str, Any]:
     """Return what the gateway has to know of a service."""
     never = {} if service.idle_seconds is None else {"idle_seconds": service.idle_seconds}
@@ -122,7 +127,7 @@ def render_gated(service: Service, facts: SiteFacts) -> dict[str, Any]:
     scopes = {"scopes": list(service.scopes)} if service.scopes else {}
     replica = {"replica_of": service.replica_of} if service.replica_of else {}
     on_gpu = variant_of(service, facts)[1]
-    container = f"{facts.prefix}-inference-{service.name}-1"
+    container = container_of(service, facts)
     return {
         "name": service.name,
         "container": container,
@@ -161,7 +166,7 @@ def fill(text: str, service: Service) -> str:
     """Return a text of an engine with what it leaves open of a service."""
     files = service.model.files.files if service.model.files else ()
     values = {
-        "name": service.name,
+        "name": service.replica_of or service.name,
         "model": service.model.name,
         "kind": service.model.kind,
         "port": str(service.port),

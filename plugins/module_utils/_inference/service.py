@@ -37,7 +37,8 @@ _SCOPE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 _MEMORY = re.compile(r"[0-9]+(?:\.[0-9]+)?[bkmgBKMG]?b?")
 _DAY_SECONDS = 86400
 _MOST_MIB = 1 << 24
-_MOST_REPLICAS = 64
+#: Each has one of Docker's networks, of which there are about 30.
+_MOST_REPLICAS = 16
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,10 @@ _MOST_OF_NAME = 63
 _FORMS = {
     "name": (re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}"), "lower-case letters, digits, '_', '.' and '-'"),
     "container": (re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"), "the name of a container"),
-    "address": (re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,252}"), "the name by which the gate dials it"),
+    "address": (
+        re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9][A-Za-z0-9_-]{0,62}(?:\.[A-Za-z0-9_-]{1,63})*"),
+        "the name by which the gate dials it, of whose parts none has more than 63 characters",
+    ),
 }
 _NUMBERS = {"port": (1, 65535), "max_body_mib": (0, 1 << 30), "timeout_seconds": (1, 7 * 86400)}
 _WORD = re.compile(r"[a-z0-9][a-z0-9_]*")

@@ -202,6 +202,11 @@ def test_an_answer_in_time_and_one_too_late() -> None:
         asyncio.run(served(http(200), use, after=0.6))
 
 
+def test_a_name_that_is_too_long_is_no_bug() -> None:
+    with pytest.raises(ExchangeError, match=r"^the name 'a{40,}.* cannot be looked up: "):
+        asyncio.run(exchange(Peer("a" * 64, 80), "GET", "/", timeout_seconds=5))
+
+
 def test_an_endless_answer_is_given_up() -> None:
     async def use(port: int) -> Answer:
         return await exchange(Peer("127.0.0.1", port), "GET", "/", timeout_seconds=20)

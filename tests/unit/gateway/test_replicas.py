@@ -122,6 +122,23 @@ def test_one_that_rests_or_fails_leaves_requests_to_the_others(tmp_path: Path) -
     run(use())
 
 
+def test_nobody_waits_for_one_that_is_only_proven_and_has_no_room(tmp_path: Path) -> None:
+    async def use() -> None:
+        first, second = (service(**{**one, "vram_mib": {gpu: 10}}) for one, gpu in zip(replicas(2), "01", strict=True))
+        declared = [first, second, service("masks", vram_mib={"1": 10})]
+        async with FakeSite(tmp_path, declared, gpus={"0": 10, "1": 10}).running() as site:
+            assert (await site.ask("masks")).is_grant
+            site.container("masks").connections += 1
+            await asyncio.sleep(A_LOOK)
+            proof = asyncio.create_task(site.command("prove", "chat-2"))
+            await asyncio.sleep(1)
+            assert site.phase("chat-2") == "waking"
+            assert await ask(site) == "chat"
+            assert (await proof)[0] != "proven"
+
+    run(use())
+
+
 def test_the_second_of_a_full_card_takes_nobodys_requests_away(tmp_path: Path) -> None:
     async def use() -> None:
         declared = replicas(2, vram_mib={"0": 6})

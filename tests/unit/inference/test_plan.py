@@ -201,6 +201,21 @@ def test_replicas_are_containers_of_one_service_each_with_its_share_of_the_gpus(
     assert {key: one[key] for key in same} == {key: other[key] for key in same}
 
 
+def test_replicas_answer_to_one_name() -> None:
+    found = right({**CUSTOM, "port": 1, "command": ["serve", "--as={name}"], "replicas": 2})
+    assert [one["entrypoint"] for one in found["services"].values()] == [["serve", "--as=own"]] * 2
+
+
+def test_a_name_that_cannot_be_looked_up_is_refused() -> None:
+    longest = "n" * 40
+    right({**CHAT, "name": longest}, prefix="p" * 10)
+    [problem] = plan({**CHAT, "name": longest, "replicas": 2}, prefix="p" * 10)["problems"]
+    assert problem == (
+        f"Cannot serve '{longest}': its container would be called {'p' * 10}-inference-{longest}-2-1, and names that "
+        "are looked up have 63 characters at most; give it, or the site (site_prefix), a shorter name."
+    )
+
+
 @pytest.mark.parametrize(
     ("gpus", "replicas", "dealt"),
     [([], 3, [[], [], []]), (["0"], 2, [["0"], ["0"]]), (["0", "1"], 4, [["0"], ["1"], ["0"], ["1"]])],

@@ -61,7 +61,10 @@ WRONG_SERVICES: dict[str, tuple[list[dict[str, Any]], str]] = {
     ),
     "an address that is none": (
         [service(address="a b")],
-        "h1: Cannot serve 'chat' through the gate: its address is 'a b'; give the name by which the gate dials it.",
+        (
+            "h1: Cannot serve 'chat' through the gate: its address is 'a b'; give the name by which the gate dials it, "
+            "of whose parts none has more than 63 characters."
+        ),
     ),
     "a network that is none": (
         [service(network="a/b")],
@@ -80,6 +83,13 @@ WRONG_SERVICES: dict[str, tuple[list[dict[str, Any]], str]] = {
         (
             "h1: Cannot serve 'chat' through the gate: it names the origin 'https://app.test/x'; give '*', or one such "
             "as 'https://app.example.org'."
+        ),
+    ),
+    "an address that cannot be looked up": (
+        [service(address="a" * 64)],
+        (
+            f"h1: Cannot serve 'chat' through the gate: its address is '{'a' * 64}'; give the name by which the gate "
+            "dials it, of whose parts none has more than 63 characters."
         ),
     ),
     "a scope that is all of them": (
