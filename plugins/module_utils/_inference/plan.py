@@ -78,9 +78,9 @@ def _refuse_long_name(service: Service, facts: SiteFacts) -> None:
     """Refuse a service whose container could not be dialled by its name."""
     if len(container := container_of(service, facts)) > _MOST_OF_LABEL:
         raise PlatformError(
-            f"Cannot serve '{service.replica_of or service.name}': its container would be called {container}, and names "
-            f"that are looked up have {_MOST_OF_LABEL} characters at most; give it, or the site (site_prefix), a shorter "
-            "name."
+            f"Cannot serve '{service.replica_of or service.name}': its container would be called {container}, and "
+            f"names that are looked up have {_MOST_OF_LABEL} characters at most; give it, or the site (site_prefix), a "
+            "shorter name."
         )
 
 
