@@ -27,7 +27,6 @@ from .._bug import describe_bug
 from .._errors import PlatformError
 from .._files import telling
 from .containers import remove_container, stop_container
-from .desired import DIRECTORY_LABEL, PROJECT_LABEL
 from .gate import ENGINE_SECONDS, GateError
 from .job import Job, Settings
 from .observe import (
@@ -38,7 +37,7 @@ from .project_files import FileChanges, compare_files, write_files
 from .record import record_containers
 from .release import Release, ReleaseStore
 from .secret_source import SecretSource
-from .surroundings import remove_network
+from .surroundings import list_networks, remove_network
 from .swap import reopen
 
 
@@ -164,9 +163,7 @@ def find_remains(host: Host, store: ReleaseStore) -> Remains:
     history = read_history(store)
     folders = {history.previous.folder} if history.previous else set()
     files = compare_files((), history.paths, roots={host.site.directory, *folders})
-    labels = [f"{PROJECT_LABEL}={store.project}", f"{DIRECTORY_LABEL}={host.site.directory}"]
-    listed = host.engine.get("/networks", {"filters": {"label": labels}})
-    return Remains(files, {entry["Name"]: entry["Id"] for entry in listed})
+    return Remains(files, list_networks(host.engine, store.project, host.site.directory))
 
 
 def remove_project(host: Host, observed: Observed, remains: Remains) -> None:

@@ -18,7 +18,7 @@ from .cli import RunningUp
 from .containers import remove_container
 from .contents import source_values
 from .databases import Databases
-from .desired import DIRECTORY_LABEL, PROJECT_LABEL, DesiredService, Reload
+from .desired import DesiredService, Reload
 from .engine import EngineError
 from .gate import Gate, refuse_failed
 from .host import read_default_mtu
@@ -36,7 +36,7 @@ from .project_images import ensure_images
 from .record import prune_releases, record_release
 from .release import Release, ReleaseStore
 from .sleepers import prove, rest
-from .surroundings import make_shared_networks, remove_network
+from .surroundings import list_networks, make_shared_networks, remove_network
 from .swap import Swap, reopen, swap_start_first
 from .verdict import Verdict
 
@@ -169,15 +169,14 @@ class Job:
 
     def _remove_left_networks(self) -> None:
         """Remove the project's networks that are not declared any more."""
-        engine, target = self._host.engine, self._prepared.target
+        engine, target, directory = self._host.engine, self._prepared.target, self._host.site.directory
         declared = {network["name"] for network in (target.model.get("networks") or {}).values() if network}
-        labels = [f"{PROJECT_LABEL}={target.name}", f"{DIRECTORY_LABEL}={self._host.site.directory}"]
-        for entry in engine.get("/networks", {"filters": {"label": labels}}):
-            if entry["Name"] not in declared:
+        for name, network_id in list_networks(engine, target.name, directory).items():
+            if name not in declared:
                 try:
-                    remove_network(engine, entry["Id"], self._host.site.directory)
+                    remove_network(engine, network_id, directory)
                 except EngineError as error:  # what serves by now is not taken back for it
-                    self.notes.append(f"network {entry['Name']} is declared no more and stays: {error}")
+                    self.notes.append(f"network {name} is declared no more and stays: {error}")
 
     def _swapping(self) -> list[str]:
         return [

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._errors import PlatformError
-from .desired import DEFINITION_LABEL, DIRECTORY_LABEL, SHARED_LABEL, Target
+from .desired import DEFINITION_LABEL, DIRECTORY_LABEL, PROJECT_LABEL, SHARED_LABEL, Target
 from .engine import Engine, EngineError
 from .host import USUAL_MTU
 from .observe import Observed
@@ -136,6 +136,12 @@ def make_shared_networks(engine: Engine, networks: Iterable[SharedNetwork], *, d
             # Another project of the site may have made it this moment.
             if error.status != 409:
                 raise
+
+
+def list_networks(engine: Engine, project: str, directory: str) -> dict[str, str]:
+    """Map the name of each network that a project of the site made to its id."""
+    labels = [f"{PROJECT_LABEL}={project}", f"{DIRECTORY_LABEL}={directory}"]
+    return {entry["Name"]: entry["Id"] for entry in engine.get("/networks", {"filters": {"label": labels}})}
 
 
 def remove_network(engine: Engine, network_id: str, directory: str) -> None:
