@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from support.answers import answers_of
+from support.answers import plan_of
 
 HOSTS = ("big", "small")
 ROLES = {
@@ -34,12 +33,7 @@ def plan(folder: Path, *, data: str) -> dict[str, Any]:
     groups = {"edge": ["hub"], "tracking": ["hub"], "data": [data], "inference": HOSTS}
     children: dict[str, Any] = {group: {"hosts": {name: {} for name in names}} for group, names in groups.items()}
     inventory = {"all": {"hosts": hosts, "vars": values, "children": children}}
-    (folder / "inventory.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
-    task = {"name": "Plan", "run_once": True, "modelyard.platform.site_plan": {"roles": ROLES}}
-    play = {"name": "Plan", "hosts": "all", "gather_facts": False, "tasks": [task]}
-    [(_task, answer)] = answers_of(play, folder, "-i", "inventory.yml")
-    found: dict[str, Any] = answer
-    return found
+    return plan_of(inventory, ROLES, folder)
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import yaml
-from support.answers import answers_of
+from support.answers import plan_of
 
 ROLES = {"traefik": "site_hosts", "gateway": "site_hosts", "inference": "site_hosts"}
 SHA = "a" * 64
@@ -61,12 +60,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     hosts = {name: {"inference_services": services} for name, (services, _said) in CASES.items()}
     values = {"site_domain": "lab.eu", "ansible_connection": "local", "inference_mirror_bucket": ""}
     inventory = {"site_hosts": {"hosts": hosts, "vars": values}}
-    (folder / "inventory.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
-    task = {"name": "Plan", "run_once": True, "modelyard.platform.site_plan": {"roles": ROLES}}
-    play = {"name": "Plan", "hosts": "all", "gather_facts": False, "tasks": [task]}
-    [(_task, answer)] = answers_of(play, folder, "-i", "inventory.yml")
-    found: dict[str, Any] = answer
-    return found
+    return plan_of(inventory, ROLES, folder)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -34,3 +34,15 @@ def answers_of(play: Mapping[str, Any], folder: Path, *arguments: str) -> list[t
     events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     succeeded = [event for event in events if event.get("_event") == "v2_runner_on_ok"]
     return [(str(event["task"]["name"]), next(iter(event["hosts"].values()))) for event in succeeded]
+
+
+def plan_of(inventory: Mapping[str, Any], roles: Mapping[str, str], folder: Path) -> dict[str, Any]:
+    """Return what ``site_plan`` answers for an inventory, which is written to ``folder``.
+
+    :param roles: role to the group of its hosts.
+    """
+    (folder / "inventory.yml").write_text(yaml.safe_dump(dict(inventory)), encoding="utf-8")
+    task = {"name": "Plan", "run_once": True, "modelyard.platform.site_plan": {"roles": dict(roles)}}
+    play = {"name": "Plan", "hosts": "all", "gather_facts": False, "tasks": [task]}
+    [(_task, answer)] = answers_of(play, folder, "-i", "inventory.yml")
+    return answer
