@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -104,7 +105,7 @@ class Job:
             self._remove(in_the_way=True)
             self._up(gate)
             self._up_sleepers(gate)
-            self._reload()
+            self._reload(gate)
             self._swap(gate)
             self._gate(gate, {name: service for name, service in self._services.items() if service.scale})
             self._remove(in_the_way=False)
@@ -355,12 +356,13 @@ class Job:
             others = gate.judge({name: service for name, service in self._services.items() if name not in verdicts})
             refuse_failed(self._host.engine, {**others, **verdicts}, self._prepared.secrets.mask)
 
-    def _reload(self) -> None:
+    def _reload(self, gate: Gate) -> None:
         for name in self._prepared.plan.services("reload"):
             running = [container for container in self._observe().of(name) if container.state == "running"]
             for reload in self._due_reloads(name):
                 for container in running:
                     self._reload_container(container, reload.signal, reload.command)
+                    gate.reloaded[container.id] = time.time()
 
     def _due_reloads(self, name: str) -> list[Reload]:
         """Return how a service takes up those of its files that changed, or were not as they should be."""
