@@ -71,7 +71,9 @@ class Commands:
         warm_up = state.config.warm_up.timeout_seconds if state.config.warm_up else 0.0
         return self._fleet.timing.proof_room_seconds + state.config.wake_seconds + warm_up
 
-    def _no_room(self) -> Report:
+    def _no_room(self, state: ServiceState) -> Report:
+        if state.rests_until:
+            return Report("no_room", "it is about to be replaced")
         return Report("no_room", f"its GPUs had no room for it within {self._fleet.timing.proof_room_seconds:g} s")
 
     async def _prove(self, state: ServiceState) -> Report:
@@ -91,7 +93,7 @@ class Commands:
                 break
             woken_by_request = state.phase == "waking"
             if _now() >= until:
-                return self._no_room()
+                return self._no_room(state)
             await asyncio.wait({state.transition}, timeout=until - _now())
         if state.phase == "awake":
             return Report("proven")
@@ -115,7 +117,7 @@ class Commands:
             return _report("failed", state.cause)
         if state.phase == "unknown":
             return Report("unreachable", "the engine did not answer; see the gateway's log")
-        return self._no_room()
+        return self._no_room(state)
 
     async def _put_back(self, state: ServiceState, *, was_running: bool) -> None:
         is_wanted = state.grants or state.waiting or was_running or state.adopted

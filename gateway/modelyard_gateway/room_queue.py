@@ -25,7 +25,7 @@ _POLL_SECONDS = 0.25
 
 
 class NobodyWaitsError(Exception):
-    """The service got no room, and nobody wants it any more."""
+    """The service got no room, and nobody wants it any more, or it rests."""
 
 
 class RoomQueue:
@@ -58,7 +58,7 @@ class RoomQueue:
     async def take(self, state: ServiceState) -> None:
         """Return when ``state`` has its memory, which is its own from then on.
 
-        :raises NobodyWaitsError: all who wanted it have been gone for a while.
+        :raises NobodyWaitsError: all who wanted it have been gone for a while, or it is about to be replaced.
         """
         if state.holds_memory:
             return
@@ -72,6 +72,8 @@ class RoomQueue:
             self._undrain(state)
 
     def _grab(self, state: ServiceState) -> bool:
+        if state.rests_until:
+            raise NobodyWaitsError
         if self._is_first(state) and not self._shortage(state):
             state.holds_memory = True
         return state.holds_memory

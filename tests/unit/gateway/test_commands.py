@@ -249,7 +249,9 @@ def test_a_gateway_that_ends_says_so(tmp_path: Path) -> None:
         site = site_of(tmp_path)
         site.container("chat").ready_seconds = 50
         async with site.running():
-            proof, other = (asyncio.create_task(site.command(verb)) for verb in ("prove", "rest"))
+            proof = asyncio.create_task(site.command("prove"))
+            await asyncio.sleep(1)
+            other = asyncio.create_task(site.command("rest"))
             await asyncio.sleep(1)
             site.fleet.refuse()
             assert await proof == ("stopping", "the gateway ends")
@@ -618,6 +620,40 @@ def test_what_is_in_flight_to_one_that_left_may_be_unknown(what: str, tmp_path: 
             assert said == ("busy", "it is declared no more, what is in flight is not known")
             await site.fleet.close()
             assert await site.command("rest", "a") == ("stopping", "the gateway ends")
+
+    run(ask())
+
+
+def test_a_rest_calls_off_a_proof_that_waits_for_room(tmp_path: Path) -> None:
+    async def ask() -> None:
+        async with two_of(tmp_path).running() as site:
+            await site.ask("b")
+            site.container("b").connections = 1
+            proof = asyncio.create_task(site.command("prove", "a"))
+            await asyncio.sleep(5)
+            assert await site.command("rest", "a") == ("rested", "")
+            assert await proof == ("no_room", "it is about to be replaced")
+
+    run(ask())
+
+
+def test_a_rest_calls_off_a_wake_that_waits_for_room(tmp_path: Path) -> None:
+    async def ask() -> None:
+        async with two_of(tmp_path).running() as site:
+            await site.ask("b")
+            site.container("b").connections = 1
+            waiting = asyncio.create_task(site.ask("a"))
+            await asyncio.sleep(15)
+            assert site.fleet.states["b"].drained_for is site.fleet.states["a"]
+            began = now()
+            assert await site.command("rest", "a") == ("rested", "")
+            assert now() - began < 2
+            assert (await site.ask("b")).is_grant, "it is not held up for one that is not woken"
+            site.container("b").connections = 0
+            await asyncio.sleep(30)
+            assert (waiting.done(), site.engine.started) == (False, ["c-b"])
+            site.replace("a")
+            assert (await waiting).is_grant
 
     run(ask())
 
