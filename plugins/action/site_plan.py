@@ -63,7 +63,7 @@ class ActionModule(ActionBase):
             private = self._values_of_hosts("site_private_address", variables)
             problems += self._refused_names(variables, roles) + find_problems(roles)
             problems += find_placement_problems(roles, private) + self._refused_parts(variables)
-            problems += find_gate_problems(roles)
+            problems += find_gate_problems(roles, self._templar.template(variables.get("site_prefix", "modelyard")))
             problems += refuse_groups(_tagged(variables), set(given["roles"].values()) - {"all"})
             named = {host: host for host in variables["groups"]["all"]}
             if unreachable := refuse_addresses(named | self._values_of_hosts("ansible_host", variables)):
