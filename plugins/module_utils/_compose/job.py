@@ -434,9 +434,13 @@ class Job:
     def _remove_sleepers(self) -> None:
         """Remove those that are not declared any more, before others are proven: their memory is theirs until then."""
         recorded = self._prepared.recorded.services
-        for name in self._prepared.plan.services("remove"):
-            if name not in self._services and name in recorded and recorded[name].is_sleeper:
-                self._remove_containers(self._observe().of(name))
+        leaving = {
+            name
+            for name in self._prepared.plan.services("remove")
+            if name not in self._services and name in recorded and recorded[name].is_sleeper
+        }
+        if leaving:
+            self._remove_containers(one for one in self._observe().containers if one.service in leaving)
 
     def _remove_containers(self, containers: Iterable[ObservedContainer]) -> None:
         for container in containers:
