@@ -2,12 +2,15 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Networks that are gone: the next run heals what was in them."""
+"""Networks that are gone, that change, and that others are in: the next run heals, and cuts nobody off unasked."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import docker
 import pytest
+from docker.models.containers import Container
 from support.applied import AppliedProject, sleeper
 from support.site import Site
 
@@ -25,6 +28,16 @@ def prune(engine: docker.DockerClient, site: Site) -> None:
     for network in engine.networks.list(names=[site.prefix], greedy=True):
         if not network.attrs["Containers"]:
             network.remove()
+
+
+def aliases(container: Container, network: str) -> set[str]:
+    container.reload()
+    return set(container.attrs["NetworkSettings"]["Networks"][network]["Aliases"])
+
+
+def connected(container: Container) -> set[str]:
+    container.reload()
+    return set(container.attrs["NetworkSettings"]["Networks"])
 
 
 def test_what_was_stopped_when_its_networks_were_pruned_comes_up_again(
@@ -81,3 +94,63 @@ def test_a_sleeping_service_whose_network_was_pruned_is_made_anew(
         {"code": "network", "text": f"network '{project.name}_chat' of its container is gone"}
     ]
     project.container("chat").start()
+
+
+def layers(base: str, **network: Any) -> list[dict[str, Any]]:
+    return [{"services": {"web": sleeper(base, networks=["front"])}, "networks": {"front": network}}]
+
+
+def test_a_network_that_changes_keeps_who_is_in_it_of_the_site(
+    engine: docker.DockerClient, site: Site, base_image: str, neighbour: AppliedProject
+) -> None:
+    project = AppliedProject(engine, site, layers=layers(base_image))
+    project.apply()
+    name = f"{project.name}_front"
+    runs, rests = neighbour.container("web"), None
+    neighbour.apply(layers=[{"services": {"web": sleeper(base_image), "rests": sleeper(base_image)}}])
+    rests = neighbour.container("rests")
+    engine.networks.get(name).connect(runs, aliases=["gate"])
+    engine.networks.get(name).connect(rests, aliases=["bed"])
+    rests.stop(timeout=1)
+    old = engine.networks.get(name).id
+
+    changed = {"layers": layers(base_image, internal=True)}
+    checked = project.run(check=True, diff=True, **changed)
+    line = f"make network front anew and bring {neighbour.name}-rests-1, {neighbour.name}-web-1 back into it"
+    assert line in checked["other_changes"]
+    assert line in checked["diff"]["after"]
+    assert engine.networks.get(name).id == old
+
+    result = project.apply(**changed)
+    assert (result["other_changes"], result["notes"]) == (checked["other_changes"], [])
+    assert engine.networks.get(name).attrs["Internal"]
+    assert "gate" in aliases(runs, name)
+    assert "bed" in aliases(rests, name)
+    rests.start()
+    assert project.read("web", "getent", "hosts", "gate", "bed").count("\n") == 2
+    assert runs.id == neighbour.container("web").id
+    assert not project.apply(**changed).changed
+
+    failed = project.run(layers=layers(base_image, driver="no-such-driver"))
+    assert failed.msg.startswith(f"Cannot apply project '{project.name}': Cannot make network '{name}': Compose says: ")
+    assert failed.msg.endswith("\nRelease 2 serves again.")
+    assert "gate" in aliases(runs, name)
+    assert project.read("web", "getent", "hosts", "gate", "bed").count("\n") == 2
+
+
+def test_a_network_that_changes_and_that_a_stranger_is_in_is_refused(
+    engine: docker.DockerClient, site: Site, base_image: str
+) -> None:
+    project = AppliedProject(engine, site, layers=layers(base_image))
+    project.apply()
+    name, before = f"{project.name}_front", project.ids()
+    stranger = engine.containers.create(base_image, ["sleep", "600"], name=site.name("stranger"), network=name)
+    expected = (
+        f"Cannot make network '{name}' anew: container '{stranger.name}' is in it and does not belong to this site; "
+        f"take it out (docker network disconnect {name} {stranger.name}), and bring it back afterwards."
+    )
+    assert project.refused(layers=layers(base_image, internal=True)) == expected
+    stranger.start()
+    assert project.refused(layers=layers(base_image, internal=True), check=True) == expected
+    assert project.ids() == before
+    assert connected(stranger) == {name}
