@@ -226,7 +226,8 @@ class Gateway:
         found = next((phase for phase in ("awake", "waking", "sleeping", "asleep") if phase in phases), phases[0])
         phase = "asleep" if found == "sleeping" else found
         body = json.dumps({"service": service, "state": phase}).encode()
-        await _answer(send, 200, [(b"content-type", _JSON), (b"cache-control", b"no-store")], body)
+        headers = [(b"content-type", _JSON), (b"cache-control", b"no-store")]
+        await _answer(send, 503 if phase == "failed" else 200, headers, body)
 
     def _readings(self) -> Readings:
         room = self._fleet.room

@@ -12,7 +12,8 @@ sleep at once.
 
 A service that *rests* lets nobody through and is not woken: requests wait. It is stopped when nothing is in flight any
 more, and stays down until another container has its name, its proof is asked for, or ``rest_seconds`` of the settings'
-timing are over: whoever asked may have been killed. A gateway that is started anew meanwhile goes on with it.
+timing are over: whoever asked may have been killed. A gateway that is started anew meanwhile goes on with it. One that
+is declared no more is not the gateway's to stop: it is waited for until nothing is in flight.
 """
 
 from __future__ import annotations
@@ -46,6 +47,9 @@ class Report:
     cause: str = ""
 
 
+_STOPPING = Report("stopping", "the gateway ends")
+
+
 class Commands:
     """The commands, for services of one fleet. A command goes on when the one who asked has gone."""
 
@@ -67,7 +71,9 @@ class Commands:
         warm_up = state.config.warm_up.timeout_seconds if state.config.warm_up else 0.0
         return self._fleet.timing.proof_room_seconds + state.config.wake_seconds + warm_up
 
-    def _no_room(self) -> Report:
+    def _no_room(self, state: ServiceState) -> Report:
+        if state.rests_until:
+            return Report("no_room", "it is about to be replaced")
         return Report("no_room", f"its GPUs had no room for it within {self._fleet.timing.proof_room_seconds:g} s")
 
     async def _prove(self, state: ServiceState) -> Report:
@@ -87,7 +93,7 @@ class Commands:
                 break
             woken_by_request = state.phase == "waking"
             if _now() >= until:
-                return self._no_room()
+                return self._no_room(state)
             await asyncio.wait({state.transition}, timeout=until - _now())
         if state.phase == "awake":
             return Report("proven")
@@ -111,7 +117,7 @@ class Commands:
             return _report("failed", state.cause)
         if state.phase == "unknown":
             return Report("unreachable", "the engine did not answer; see the gateway's log")
-        return self._no_room()
+        return self._no_room(state)
 
     async def _put_back(self, state: ServiceState, *, was_running: bool) -> None:
         is_wanted = state.grants or state.waiting or was_running or state.adopted
@@ -124,14 +130,29 @@ class Commands:
         It is never cut here: one that is ``busy`` still runs, and gets no new requests either.
         """
         state = self._fleet.states.get(name)
-        if state is None:
-            return Report("rested", "the gateway knows no such service")
         until = _now() + seconds
+        if state is None:
+            return await self._drain(name, until)
         self._fleet.let_rest(state, seconds + self._fleet.timing.rest_seconds)
         report = await self._rest(state, until)
         if state.rests_until:
             self._fleet.let_rest(state, self._fleet.timing.rest_seconds)
         return report
+
+    async def _drain(self, name: str, until: float) -> Report:
+        """Wait until nothing is in flight to a service that is declared no more: who asked removes it."""
+        # One that ends has given up looking after it.
+        while not self._fleet.is_closing:
+            left = self._fleet.find_left(name)
+            if left is None:
+                return Report("rested", "the gateway knows no such service")
+            in_flight = await self._fleet.count_left(left)
+            if in_flight == 0 and _now() - left.last_grant >= self._fleet.timing.dial_seconds:
+                return Report("rested")
+            if _now() >= until:
+                return _busy("declared no more", in_flight)
+            await asyncio.sleep(_POLL_SECONDS)
+        return _STOPPING
 
     async def _rest(self, state: ServiceState, until: float) -> Report:
         report: Report | None = None
@@ -162,8 +183,7 @@ class Commands:
                 return None
         if not is_late:
             return None
-        in_flight = "what is in flight is not known" if state.connections is None else f"{state.connections} in flight"
-        return Report("busy", f"it is {state.phase}, {in_flight}")
+        return _busy(state.phase, state.connections)
 
     async def _find(self, name: str) -> ServiceState | None:
         """Return a service; one that was declared just now is known in a moment."""
@@ -174,12 +194,17 @@ class Commands:
 
     def _refusal(self, state: ServiceState) -> Report | None:
         if self._fleet.is_closing:
-            return Report("stopping", "the gateway ends")
+            return _STOPPING
         return Report("unknown", "the service was removed meanwhile") if state.removed else None
 
 
 def _report(outcome: Outcome, cause: str) -> Report:
     return Report(outcome, " ".join(cause.split()))
+
+
+def _busy(what: str, in_flight: int | None) -> Report:
+    counted = "what is in flight is not known" if in_flight is None else f"{in_flight} in flight"
+    return Report("busy", f"it is {what}, {counted}")
 
 
 def _now() -> float:

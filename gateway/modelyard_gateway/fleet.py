@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from .decision import Denial
@@ -20,13 +21,15 @@ from .metrics import Metrics
 from .rate import whole_seconds
 from .room_queue import RoomQueue
 from .services import Call, Declared, ServiceConfig
-from .sleep_record import SleepRecord
-from .state import ServiceState, Timing
-from .transitions import Transitions
+from .sleep_record import Running, SleepRecord
+from .state import Left, ServiceState, Timing
+from .transitions import READS, Transitions
 
 LOG = logging.getLogger("modelyard_gateway")
 
 _POLL_SECONDS = 0.25
+#: What is complained of beside services, whose names begin otherwise.
+_CONNECTIONS, _RECORD = "/connections", "/record"
 #: Whether a service answers a call as it should.
 Prober = Callable[[ServiceConfig, Call], Awaitable[bool]]
 #: The open connections of the gate.
@@ -70,19 +73,31 @@ class Fleet:
             if name not in self.states:
                 # What an earlier gateway let through is not known: to this one, everything was in use just now.
                 self.states[name] = ServiceState(config, last_grant=now, last_used=now)
+                self._recall(self.states[name])
                 self._go_on_resting(self.states[name], now)
         containers = {config.container for config in declared.services.values()}
-        for state, ending in self.room.left.items():
-            if state.config.container in containers:
+        for left, ending in self.room.left.items():
+            if left.running.container in containers:
                 ending.cancel()
+        known = containers | {left.running.container for left in self.room.left}
+        for container, running in self._record.running.items():
+            if container not in known:  # its service left before this gateway began
+                self._leave(running, now)
         self.replicas = declared.replicas()
         self.room.budget_mib = dict(declared.budget_mib)
+
+    def _recall(self, state: ServiceState) -> None:
+        """Note what the container of a service was made for, where it is the one that an earlier gateway has seen."""
+        if running := self._record.running.get(state.config.container):
+            state.seen_id = running.id
+            state.made_for = replace(state.config, port=running.port, vram_mib=running.vram_mib)
 
     def _go_on_resting(self, state: ServiceState, now: float) -> None:
         """Have a service rest that an earlier gateway was asked to; as long at most as one that rests already."""
         container_id, seconds = self._record.rest_of(state.config.name)
         if seconds:
-            state.seen_id, state.rests_until = container_id, now + min(seconds, self.timing.rest_seconds)
+            state.seen_id = container_id or state.seen_id
+            state.rests_until = now + min(seconds, self.timing.rest_seconds)
 
     def _remove(self, name: str) -> None:
         state = self.states.pop(name)
@@ -90,9 +105,36 @@ class Fleet:
         if state.transition:
             state.transition.cancel()
         if state.holds_memory:
-            # Until its container has ended, which others remove.
-            ending = self.room.left[state] = asyncio.create_task(self._wait_for_end(state.config.container))
-            ending.add_done_callback(lambda _task: self.room.left.pop(state))
+            self._leave(self._running_of(state), state.last_grant)
+
+    def _leave(self, running: Running, last_grant: float) -> None:
+        """Count a container's memory until it has ended; others remove it."""
+        left = Left(running, last_grant)
+        ending = self.room.left[left] = asyncio.create_task(self._wait_for_end(running.container))
+        ending.add_done_callback(lambda _task: self.room.left.pop(left))
+
+    def _running_of(self, state: ServiceState) -> Running:
+        """Return what is known of a container that has memory, or may have it."""
+        config = state.config
+        if state.container is None and config.container in self._record.running:
+            return self._record.running[config.container]  # nobody has looked at it yet
+        return Running(
+            service=config.name,
+            container=config.container,
+            id=state.seen_id,
+            port=state.made_for.port,
+            vram_mib={**state.made_for.vram_mib, **config.vram_mib},
+            addresses=state.container.addresses if state.container else (),
+        )
+
+    def _note_running(self) -> None:
+        holding = [self._running_of(state) for state in self.states.values() if state.holds_memory]
+        try:
+            self._record.note_running([*holding, *(left.running for left in self.room.left)])
+        except GatewayError as error:
+            self._complain(_RECORD, error)
+            return
+        self._complaints.pop(_RECORD, None)
 
     async def _wait_for_end(self, container: str) -> None:
         has_ended = False
@@ -296,6 +338,7 @@ class Fleet:
             if state.is_idle_too_long(now, self.timing):
                 self.put_to_sleep(state, "idle")
         self.room.relieve(now)
+        self._note_running()
 
     async def _count(self, state: ServiceState) -> int | None:
         return self._in_flight(state, await self._read())
@@ -304,13 +347,13 @@ class Fleet:
         try:
             connections = await self._reader()
         except GatewayError as error:
-            self._complain("", error)
+            self._complain(_CONNECTIONS, error)
             return None
-        self._complaints.pop("", None)
+        self._complaints.pop(_CONNECTIONS, None)
         return connections
 
     def _complain(self, subject: str, error: GatewayError) -> None:
-        """Log what is wrong with a service, or with the connections, once and not at every look."""
+        """Log what is wrong with a service, the connections or the record, once and not at every look."""
         if self._complaints.get(subject) != str(error):
             self._complaints[subject] = str(error)
             LOG.warning("%s", error)
@@ -322,6 +365,21 @@ class Fleet:
         # What was dialled at a port that is declared no more is in flight as before.
         ports = {state.config.port, state.made_for.port}
         return sum(to_service(connections, state.container.addresses, port) for port in ports)
+
+    def find_left(self, name: str) -> Left | None:
+        """Return a container of a service that is declared no more; None where none may run."""
+        return next((left for left in self.room.left if left.running.service == name), None)
+
+    async def count_left(self, left: Left) -> int | None:
+        """Return what is in flight to a container that left, by the most of several reads; None if not known."""
+        most = 0
+        for _read in range(READS):
+            connections = await self._read()
+            if connections is None or not left.running.addresses:
+                return None
+            most = max(most, to_service(connections, left.running.addresses, left.running.port))
+            await asyncio.sleep(self.timing.read_gap_seconds)
+        return most
 
     # Its life
 
@@ -357,6 +415,7 @@ class Fleet:
         tasks = [*ours, *(state.transition for state in self.states.values() if state.transition)]
         for task in ours:
             task.cancel()
+        self._note_running()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 

@@ -19,13 +19,13 @@ from collections.abc import Callable, Iterable, Mapping
 
 from .room import choose_sleepers, shortage_mib, used_mib
 from .services import Mebibytes
-from .state import ServiceState, Timing
+from .state import Left, ServiceState, Timing
 
 _POLL_SECONDS = 0.25
 
 
 class NobodyWaitsError(Exception):
-    """The service got no room, and nobody wants it any more."""
+    """The service got no room, and nobody wants it any more, or it rests."""
 
 
 class RoomQueue:
@@ -39,24 +39,26 @@ class RoomQueue:
     ) -> None:
         self.budget_mib: Mebibytes = {}
         #: Those that are declared no more and may have memory still, and who waits for their end.
-        self.left: dict[ServiceState, asyncio.Task[None]] = {}
+        self.left: dict[Left, asyncio.Task[None]] = {}
         self._states, self._put_to_sleep, self._timing = states, put_to_sleep, timing
         self._queue: list[ServiceState] = []
 
     def used_mib(self) -> dict[str, int]:
         """Return what is used of each GPU, or may be."""
-        holding = [state for state in self._states.values() if state.holds_memory]
-        return used_mib(map(self._needs, [*holding, *self.left]))
+        holding = [self._needs(state) for state in self._states.values() if state.holds_memory]
+        return used_mib([*holding, *(self._of_ours(left.running.vram_mib) for left in self.left)])
 
     def _needs(self, state: ServiceState) -> dict[str, int]:
         """Return what a service takes of each GPU: as it is declared, and of others what its container was made for."""
-        made_for = {gpu: mib for gpu, mib in state.made_for.vram_mib.items() if gpu in self.budget_mib}
-        return {**made_for, **state.config.vram_mib}
+        return {**self._of_ours(state.made_for.vram_mib), **state.config.vram_mib}
+
+    def _of_ours(self, needs: Mebibytes) -> dict[str, int]:
+        return {gpu: mib for gpu, mib in needs.items() if gpu in self.budget_mib}
 
     async def take(self, state: ServiceState) -> None:
         """Return when ``state`` has its memory, which is its own from then on.
 
-        :raises NobodyWaitsError: all who wanted it have been gone for a while.
+        :raises NobodyWaitsError: all who wanted it have been gone for a while, or it is about to be replaced.
         """
         if state.holds_memory:
             return
@@ -70,6 +72,8 @@ class RoomQueue:
             self._undrain(state)
 
     def _grab(self, state: ServiceState) -> bool:
+        if state.rests_until:
+            raise NobodyWaitsError
         if self._is_first(state) and not self._shortage(state):
             state.holds_memory = True
         return state.holds_memory

@@ -7,7 +7,9 @@
 The file is the one that ``compose_project`` reads for its verdicts, ``state/gateway/asleep.json`` of the site::
 
     {"format": 1, "containers": {"ID": 143}, "stopping": ["ID"], "woken": ["ID"], "failed": {"ID": "why"},
-     "resting": {"chat": {"container": "ID", "until": 1800000000}}}
+     "resting": {"chat": {"container": "ID", "until": 1800000000}},
+     "running": {"site-inference-chat-1": {"service": "chat", "id": "ID", "port": 8080, "vram_mib": {"0": 24000},
+                                           "addresses": ["172.30.0.2"]}}}
 
 ``containers``: id to exit code. Whatever exited and is not in it with this very code has failed. ``stopping``: those
 whose code is a guess, because their end was not seen yet. It is written before the stop: a gateway that is killed in
@@ -20,6 +22,10 @@ these ``compose_project`` knows what became of a service that it could not prove
 ``resting``: services whose container is about to be replaced, and until when (Unix seconds) they wait for that. A
 gateway that is started anew meanwhile must not wake the old one.
 
+``running``: by name, containers that have memory of their GPUs or may have it, what they were made for, and where they
+are dialled. A gateway that is started anew counts those of services that are declared no more, or otherwise, by it. It
+is as it was at the last look, seconds ago.
+
 A record goes before its container is started. One that is then killed for memory (137) must not be taken for one that
 was once put to sleep by force (137 too).
 """
@@ -28,15 +34,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from .engine import Container
+from .errors import GatewayError
 from .files import FORMAT, Fields, parse_fields, read_bytes, write_json
 
 #: Of what ends by SIGTERM, as ``init: true`` reports it.
 _USUAL_EXIT_CODE = 143
 _LAST_SECOND = 1e11
+_MOST_MIB = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,18 @@ class Rest:
 
     container: str
     until: float
+
+
+@dataclass(frozen=True)
+class Running:
+    """A container that has memory of its GPUs, or may have it. ``addresses``: none where they are not known."""
+
+    service: str
+    container: str
+    id: str
+    port: int
+    vram_mib: Mapping[str, int]
+    addresses: tuple[str, ...] = ()
 
 
 class SleepRecord:
@@ -60,6 +80,8 @@ class SleepRecord:
         self._woken: set[str] = set()
         self._failed: dict[str, str] = {}
         self._resting: dict[str, Rest] = {}
+        #: By the container's name.
+        self.running: dict[str, Running] = {}
 
     def load(self) -> None:
         """Read what an earlier gateway wrote.
@@ -75,6 +97,7 @@ class SleepRecord:
         failed = fields.inner("failed")
         self._failed = {} if failed is None else {key: failed.text(key) for key in failed.found}
         self._resting = {name: _parse_rest(inner) for name, inner in fields.named("resting", {}).items()}
+        self.running = {name: _parse_running(name, inner) for name, inner in fields.named("running", {}).items()}
 
     def is_asleep(self, container: Container) -> bool:
         """Whether we stopped this container, and it ended as it did then.
@@ -158,6 +181,19 @@ class SleepRecord:
         rest = self._resting.get(service, Rest("", 0.0))
         return rest.container, max(rest.until - self._wall(), 0.0)
 
+    def note_running(self, found: Iterable[Running]) -> None:
+        """Say which containers have memory of their GPUs, or may have it: these and no others.
+
+        :raises GatewayError: it could not be written.
+        """
+        before, self.running = self.running, {one.container: one for one in found}
+        if self.running != before:
+            try:
+                self._write(self._codes, self._stopping)
+            except GatewayError:
+                self.running = before  # so that the next look tries again
+                raise
+
     def keep(self, container_ids: Iterable[str]) -> None:
         """Forget all others: containers that were made anew have other ids.
 
@@ -178,6 +214,7 @@ class SleepRecord:
             "woken": sorted(self._woken),
             "failed": self._failed,
             "resting": {name: asdict(rest) for name, rest in self._resting.items() if rest.until > self._wall()},
+            "running": {name: _told(one) for name, one in self.running.items()},
         }
         write_json(self._path, content)
         self._codes, self._stopping = codes, stopping
@@ -185,3 +222,18 @@ class SleepRecord:
 
 def _parse_rest(fields: Fields) -> Rest:
     return Rest(fields.text("container"), fields.number("until", least=0, most=_LAST_SECOND))
+
+
+def _parse_running(name: str, fields: Fields) -> Running:
+    return Running(
+        service=fields.text("service"),
+        container=name,
+        id=fields.text("id"),
+        port=int(fields.number("port", least=1, most=65535)),
+        vram_mib=fields.numbers("vram_mib", least=1, most=_MOST_MIB),
+        addresses=tuple(fields.texts("addresses")),
+    )
+
+
+def _told(running: Running) -> dict[str, object]:
+    return {key: value for key, value in asdict(running).items() if key != "container"}

@@ -12,6 +12,7 @@ from typing import Literal
 
 from .engine import Container
 from .services import ServiceConfig
+from .sleep_record import Running
 
 Phase = Literal["unknown", "asleep", "waking", "awake", "sleeping", "failed"]
 PHASES: tuple[Phase, ...] = ("unknown", "asleep", "waking", "awake", "sleeping", "failed")
@@ -52,6 +53,17 @@ class Timing:
     rest_seconds: float = 120.0
     #: Requests that may wait for one service.
     most_waiting: int = 1000
+
+
+@dataclass(eq=False)
+class Left:
+    """A container whose service is declared no more, and which has memory until it has ended: others see to that.
+
+    :param last_grant: when it was at the latest that a request was let through to it.
+    """
+
+    running: Running
+    last_grant: float
 
 
 @dataclass(eq=False)

@@ -20,7 +20,7 @@ from .state import ServiceState, Timing
 
 LOG = logging.getLogger("modelyard_gateway")
 #: Each must find nothing in flight.
-_READS = 3
+READS = 3
 
 
 class _NotReadyError(Exception):
@@ -188,7 +188,7 @@ class Transitions:
         return ended
 
     async def _is_quiet(self, state: ServiceState, why: str) -> bool:
-        for read in range(_READS):
+        for read in range(READS):
             if read:
                 await asyncio.sleep(self._timing.read_gap_seconds)
             state.count(await self._count(state), _now())

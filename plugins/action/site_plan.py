@@ -63,7 +63,7 @@ class ActionModule(ActionBase):
             private = self._values_of_hosts("site_private_address", variables)
             problems += self._refused_names(variables, roles) + find_problems(roles)
             problems += find_placement_problems(roles, private) + self._refused_parts(variables)
-            problems += find_gate_problems(roles)
+            problems += find_gate_problems(roles, self._templar.template(variables.get("site_prefix", "modelyard")))
             problems += refuse_groups(_tagged(variables), set(given["roles"].values()) - {"all"})
             named = {host: host for host in variables["groups"]["all"]}
             if unreachable := refuse_addresses(named | self._values_of_hosts("ansible_host", variables)):
@@ -199,7 +199,10 @@ class ActionModule(ActionBase):
 
     def _read(self, folder: str, name: str) -> Any:
         path = os.path.join(folder, name)
-        return self._loader.load_from_file(path, trusted_as_template=True) if os.path.exists(path) else None
+        if not os.path.exists(path):
+            return None
+        # Not copied, which takes longer than reading it: nothing here changes what it has read.
+        return self._loader.load_from_file(path, unsafe=True, trusted_as_template=True)
 
 
 def _told(roles: Sequence[SiteRole], public: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:

@@ -93,7 +93,7 @@ def throughputs() -> list[tuple[float, float]]:
 
 def run_wrk(url: str, api_key: str) -> float:
     """Return how many requests a second were answered over 32 connections, of which none may fail."""
-    command = ["wrk", "-t1", "-c32", "-d3s", "-H", f"X-API-Key: {api_key}", f"{url}/"]
+    command = ["wrk", "-t1", "-c32", "-d8s", "-H", f"X-API-Key: {api_key}", f"{url}/"]
     return read_rate(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 

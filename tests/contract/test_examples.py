@@ -158,7 +158,7 @@ def test_this_machine(tmp_path: Path) -> None:
     assert plan["order"][:2] == ["site", "docker"]
     assert plan["order"][-1] == "verify"
     assert hosts_of(plan, "http") == {
-        f"{name}.modelyard.test" for name in ("chat", "fields", "mlflow", "s3", "traefik")
+        f"{name}.modelyard.test" for name in ("chat", "fields", "mlflow", "s3", "traefik", "webui")
     }
     assert hosts_of(plan, "postgres") == set()
     assert {secret["kind"] for secret in data_of(plan, "secret")} >= {"x509_ca", "x509_leaf"}

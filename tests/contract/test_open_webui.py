@@ -82,11 +82,16 @@ def test_several_services_are_asked_by_the_gate_each_with_its_models_and_the_key
 
 
 def test_a_gate_on_another_host_is_reached_over_the_edge(tmp_path: Path) -> None:
+    replica = {"name": "chat-2", "hosts": [], "replica_of": "chat"}
+    other = {"name": "chat", "hosts": ["other.lab.test"]}
+    gpu = {"role": "inference", "host": "gpu", "at": "gpu"}
     needs = {
         "api_client": [{"role": "open_webui", "host": "localhost", "at": "gpu", "data": {}}],
         "gated": [
-            {"role": "inference", "host": "gpu", "data": {"name": "chat", "hosts": ["chat.lab.test"]}},
-            {"role": "inference", "host": "gpu", "data": {"name": "code", "hosts": ["code.lab.test"]}},
+            {**gpu, "data": {"name": "chat", "hosts": ["chat.lab.test"]}},
+            {**gpu, "data": {"name": "code", "hosts": ["code.lab.test"]}},
+            {**gpu, "data": replica},
+            {"role": "inference", "host": "other", "at": "other", "data": other},
         ],
         "trust": [{"role": "traefik", "host": "hub", "data": {"certificate": "@@secret:site_ca.certificate@@"}}],
     }

@@ -103,6 +103,7 @@ def test_all_of_it_sleeps_after_the_first_run_and_after_the_second(first: Play, 
     assert promised["broken"] == 0
     for service in SERVICES:
         assert f"holds   {service}.{site.domain} asks for a key" in promised["table"]
+        assert f"holds   {service}.{site.domain} is awake or can be woken" in promised["table"]
 
 
 def test_whoever_has_no_key_wakes_nothing(first: Play, site: WholeSite) -> None:
@@ -127,7 +128,9 @@ def test_a_call_wakes_the_segmentation_and_gets_its_mask(first: Play, site: Whol
     assert isinstance(counted.output, bytes)
     assert int(counted.output) == (64 - box["xmin"]) * 48
     assert awake(site) == ["fields"], "nobody has asked the other one"
-    assert verdicts(site) == {"fields": "healthy", "chat": "asleep"}
+    # The gateway lets requests in as soon as the engine answers; Docker asks for its health some seconds later.
+    expected = {"fields": "healthy", "chat": "asleep"}
+    wait_until(lambda: verdicts(site) == expected, "one is awake and healthy", pause=1)
 
 
 def test_the_client_of_openai_wakes_the_chat_and_streams_its_sentence(first: Play, site: WholeSite) -> None:
@@ -142,6 +145,30 @@ def test_the_client_of_openai_wakes_the_chat_and_streams_its_sentence(first: Pla
         parts = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
     assert "".join(parts).strip() == SENTENCE
     assert len([part for part in parts if part]) > 5, "it came word by word"
+
+
+def test_no_program_of_the_site_reaches_an_engine_past_the_gate(first: Play, site: WholeSite) -> None:
+    key = site.secret("gateway_key_me_1")
+    assert ask(site, "chat", "/v1/models", key).status_code == 200, "it is awake"
+    networks = container(site, "chat").attrs["NetworkSettings"]["Networks"]
+    assert list(networks) == [f"{site.prefix}-inference_chat"]
+    address = networks[f"{site.prefix}-inference_chat"]["IPAddress"]
+    assert reaches(site, "gateway/gateway", address), "by the gate's own way"
+    for program in ("mlflow/server", "inference/fields"):
+        assert not reaches(site, program, address), program
+
+
+def reaches(site: WholeSite, name: str, address: str) -> bool:
+    """Whether a program in a running container gets a connection to llama.cpp there."""
+    dial = ["python", "-c", f"import socket; socket.create_connection(({address!r}, 8080), 3)"]
+    found = site.containers()[name]
+    if not is_running(found):
+        assert ask(site, found.labels["com.docker.compose.service"], "/health", site.secret("gateway_key_me_1")).ok
+    done = found.exec_run(dial)
+    assert isinstance(done.output, bytes)
+    if done.exit_code:
+        assert b"TimeoutError" in done.output or b"OSError" in done.output, done.output
+    return done.exit_code == 0
 
 
 def test_an_issued_key_opens_what_has_its_scope_until_it_is_revoked(first: Play, site: WholeSite) -> None:
@@ -198,4 +225,21 @@ def test_a_model_of_the_sites_own_registry_is_served_and_follows_its_alias(first
     followed = site.up()
     assert set(followed.changed) == set(drift.changed) == {REGISTRY, PROJECT}
     assert added(site) == [21, 22]
+    assert site.up().changed == {}
+
+
+@pytest.mark.long
+def test_who_logs_in_to_the_page_for_chats_is_answered_by_the_chat(first: Play, site: WholeSite) -> None:
+    site.groups = (*site.groups, "chat")
+    site.write_inventory(**sample(), open_webui_models={"chat": ["sentence"]})
+    site.up()
+    page = requests.Session()
+    page.verify = BUNDLE
+    login = {"email": f"admin@{site.domain}", "password": site.secret("open_webui_admin_password")}
+    token = page.post(f"{site.url('webui')}/api/v1/auths/signin", json=login, timeout=60).json()["token"]
+    page.headers["Authorization"] = f"Bearer {token}"
+    asked = {"model": "sentence", "messages": [{"role": "user", "content": "Hello"}], "stream": False}
+    answer = page.post(f"{site.url('webui')}/api/chat/completions", json=asked, timeout=120)
+    assert answer.status_code == 200, answer.text
+    assert SENTENCE in answer.json()["choices"][0]["message"]["content"]
     assert site.up().changed == {}

@@ -42,7 +42,7 @@ def test_who_is_not_root_is_told_what_to_install(host: Host) -> None:
 
 @pytest.mark.long
 def test_what_is_printed_answers(host: Host, addresses: dict[str, str]) -> None:
-    assert set(addresses) == {"traefik", "s3", "mlflow"}
+    assert set(addresses) == {"traefik", "s3", "mlflow", "fields", "chat", "webui"}
     assert host.status_of(f"{addresses['mlflow']}/health") == 200
     assert host.status_of(addresses["mlflow"]) == 401
     assert host.status_of(addresses["traefik"]) == 401

@@ -145,11 +145,16 @@ def test_one_that_is_declared_no_more_has_its_memory_until_it_is_removed(
     models.declare("b")
     try:
         wait_until(lambda: models.ask("a") == 503, "the gateway knows it no more", seconds=10)
-        with ThreadPoolExecutor(1) as pool:
+        with ThreadPoolExecutor(2) as pool:
             asking = pool.submit(models.ask, "b")
             time.sleep(3)
             assert (models.state("a")["Status"], models.state("b")["Status"]) == ("running", "exited")
-            result = models.apply({"b": models.sleeper("b", app_images["v2"])})
+            with models.in_flight("a"):
+                applying = pool.submit(models.apply, {"b": models.sleeper("b", app_images["v2"])})
+                wait_until(lambda: bool(models.ids("b", "created")), "the new one is made", seconds=30)
+                time.sleep(1)
+                assert models.state("a")["Status"] == "running", "what is in flight is waited for"
+            result = applying.result()
             assert (result["unproven"], result["notes"]) == ({}, []), "there is room, as the other one goes first"
             assert asking.result() == 200
     finally:

@@ -16,6 +16,7 @@ from support.applied import AppliedProject, sleeper
 from support.site import Site
 
 SHELL = ["sh", "-c"]
+TELL = "from urllib.request import *; urlopen(Request('http://127.0.0.1:8080/{}', b''))"
 
 
 def mixed_project(app: str, base: str) -> dict[str, Any]:
@@ -35,14 +36,20 @@ def mixed_project(app: str, base: str) -> dict[str, Any]:
 def test_good_services_of_every_kind_get_their_verdicts(
     engine: docker.DockerClient, site: Site, app_images: dict[str, str], base_image: str
 ) -> None:
-    project = AppliedProject(engine, site, layers=[{"services": mixed_project(app_images["v1"], base_image)}])
+    mended = {
+        "path": "conf/app.conf",
+        "on_change": "reload",
+        "reload_command": ["python3", "-c", TELL.format("healthy")],
+    }
+    services = mixed_project(app_images["v1"], base_image)
+    services["slow"]["volumes"] = ["./conf:/config:ro"]
+    project = AppliedProject(engine, site, layers=[{"services": services}], files=[{**mended, "content": "a"}])
     good = {"init": "completed", "slow": "healthy", "pair": "running"}
     assert project.apply()["services"] == good
     assert project.apply()["services"] == good
     assert {name: len(ids) for name, ids in project.ids().items()} == {"init": 1, "slow": 1, "pair": 2}
 
-    project.read("slow", "python3", "-c", "from urllib.request import *; urlopen(Request("
-                 "'http://127.0.0.1:8080/unhealthy', b''))")  # fmt: skip
+    project.read("slow", "python3", "-c", TELL.format("unhealthy"))
     _wait_unhealthy(project, "slow")
     ids = project.ids()
     result = project.run()
@@ -54,6 +61,10 @@ def test_good_services_of_every_kind_get_their_verdicts(
         f"last log lines of {name}:\n"
     ), result.msg
     assert project.ids() == ids, "a run without changes touches nothing, not even what is ill"
+
+    # To the engine it is unhealthy until its next health check.
+    assert project.apply(files=[{**mended, "content": "b"}])["services"] == good
+    assert project.ids() == ids
 
 
 def test_one_project_with_good_and_bad_services_gets_one_correct_verdict_each(

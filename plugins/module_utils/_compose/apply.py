@@ -10,10 +10,12 @@ dump       databases that a migration will change, their users stopped
 files      each by rename
 networks   shared ones made; changed ones removed with their containers, and made anew for guests from other projects
 up         one ``docker compose up`` for all that is made (stop-first) or created, watched by the gate
-start      stopped containers, reloads
+sleepers   made; those that are declared no more removed; then proven, one after the other
+reload     signals and commands
 swap       start-first services, one after the other
-remove     what is not in the project any more
 gate       every service
+remove     what is not in the project any more, networks last
+route      the edge's file
 record     containers and images of the release; old releases pruned
 """
 

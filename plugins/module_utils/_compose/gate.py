@@ -43,6 +43,8 @@ class Gate:
     engine: Engine
     project: str
     site: Site
+    #: Container id to when it has read its files anew, Unix seconds: what a health check said before is said no more.
+    reloaded: dict[str, float] = field(default_factory=dict)
     _stream: EventStream | None = None
     _oom: set[str] = field(default_factory=set)
 
@@ -126,6 +128,7 @@ class Gate:
                 now=time.time(),
                 asleep=asleep,
                 oom=frozenset(self._oom),
+                reloaded=self.reloaded,
             )
             for name, service in services.items()
         }

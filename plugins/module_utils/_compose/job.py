@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -106,7 +107,7 @@ class Job:
             self._remove(in_the_way=True)
             self._up(gate)
             self._up_sleepers(gate)
-            self._reload()
+            self._reload(gate)
             self._swap(gate)
             self._gate(gate, {name: service for name, service in self._services.items() if service.scale})
             self._remove(in_the_way=False)
@@ -163,7 +164,7 @@ class Job:
         engine, target = self._host.engine, self._prepared.target
         for key, network_id in (self._prepared.surroundings.changed or {}).items():
             name = target.model["networks"][key]["name"]
-            self._let_rest(service.name for service in self._services.values() if key in service.networks)
+            self._let_rest(service for service in self._services.values() if key in service.networks)
             # One that was never started has the network's name alone.
             for entry in list_containers(engine, target.name, network=[network_id, name]):
                 remove_container(engine, entry["Id"])
@@ -236,22 +237,24 @@ class Job:
             if name not in there:
                 self._up_some(gate, [name], "--no-recreate", "--no-start")
         for name in self._remade(self._planned("recreate", sleepers=True)):
-            self._let_rest([name])
+            self._let_rest([self._services[name]])
             self._up_some(gate, [name], "--force-recreate", "--no-start")
         self._unpause(self._planned("start", sleepers=True))
         self._remove_sleepers()
         for name in self._to_prove():
             self._prove(gate, name)
 
-    def _let_rest(self, services: Iterable[str]) -> None:
-        """Have the gateway stop what it woke, so that no request is cut, and wake none before it is made anew."""
-        for name in services:
-            service = self._services[name]
+    def _let_rest(self, services: Iterable[DesiredService], becomes: str = "replaced") -> None:
+        """Have the gateway stop what it woke, so that no request is cut, and wake none before it is made anew.
+
+        What is declared no more it only waits for.
+        """
+        for service in services:
             if not service.is_sleeper:
                 continue
-            is_awake = any(container.state == "running" for container in self._observe().of(name))
+            is_awake = any(container.state == "running" for container in self._observe().of(service.name))
             if (cause := rest(self._host.engine, service)) and is_awake:
-                self.notes.append(f"{name}: it was replaced although it did not rest: {cause}")
+                self.notes.append(f"{service.name}: it was {becomes} although it did not rest: {cause}")
 
     def _to_prove(self) -> list[str]:
         """Return the sleepers that neither the last release nor the gateway has seen awake, and those that ended."""
@@ -381,12 +384,13 @@ class Job:
             others = gate.judge({name: service for name, service in self._services.items() if name not in verdicts})
             refuse_failed(self._host.engine, {**others, **verdicts}, self._prepared.secrets.mask)
 
-    def _reload(self) -> None:
+    def _reload(self, gate: Gate) -> None:
         for name in self._prepared.plan.services("reload"):
             running = [container for container in self._observe().of(name) if container.state == "running"]
             for reload in self._due_reloads(name):
                 for container in running:
                     self._reload_container(container, reload.signal, reload.command)
+                    gate.reloaded[container.id] = time.time()
 
     def _due_reloads(self, name: str) -> list[Reload]:
         """Return how a service takes up those of its files that changed, or were not as they should be."""
@@ -458,15 +462,15 @@ class Job:
                 self._remove_containers(containers[spared:])
 
     def _remove_sleepers(self) -> None:
-        """Remove those that are not declared any more, before others are proven: their memory is theirs until then."""
-        recorded = self._prepared.recorded.services
-        leaving = {
-            name
-            for name in self._prepared.plan.services("remove")
-            if name not in self._services and name in recorded and recorded[name].is_sleeper
-        }
-        if leaving:
-            self._remove_containers(one for one in self._observe().containers if one.service in leaving)
+        """Remove those that are not wanted any more, before others are proven: their memory is theirs until then."""
+        kept = {name for name, service in self._services.items() if service.scale}
+        known = {**self._prepared.recorded.services, **self._services}
+        removed = [name for name in self._prepared.plan.services("remove") if name in known and name not in kept]
+        if leaving := [known[name] for name in removed if known[name].is_sleeper]:
+            observed = self._observe()
+            for service in leaving:
+                self._let_rest([service], "removed")
+                self._remove_containers(observed.of(service.name))
 
     def _remove_containers(self, containers: Iterable[ObservedContainer]) -> None:
         for container in containers:

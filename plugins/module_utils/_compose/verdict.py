@@ -9,7 +9,8 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Literal
 
 from .._errors import PlatformError
@@ -19,7 +20,9 @@ from .unchanged import RESTARTED_SETTLE_SECONDS
 #: A container that came back this often within the watch does not come up by waiting.
 CRASH_LOOP_RESTARTS = 3
 
-_ENGINE_TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]+)?Z")
+_ENGINE_TIME = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]+)?(?:Z|([+-][0-9]{2}:[0-9]{2}))"
+)
 
 Kind = Literal["healthy", "running", "completed", "asleep", "pending", "failed"]
 
@@ -41,6 +44,8 @@ class InspectedContainer:
     health: str
     health_output: str
     error: str
+    #: When its last health check began, Unix seconds.
+    checked_at: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -76,19 +81,21 @@ def parse_container(found: Mapping[str, Any]) -> InspectedContainer:
         health=health.get("Status", ""),
         health_output=str(checks[-1].get("Output", "")).strip() if checks else "",
         error=state.get("Error", ""),
+        checked_at=parse_time(checks[-1]["Start"]) if checks else 0.0,
     )
 
 
 def parse_time(text: str) -> float:
     """Return Unix seconds of the engine's time, like ``2026-11-20T10:00:00.123456789Z``; 0 for its zero time.
 
+    That of a health check is the host's local time, with its distance from UTC in the place of the ``Z``.
     Python 3.10 reads no more than six digits of a second.
 
     :raises PlatformError: it is no such time.
     """
     found = _ENGINE_TIME.fullmatch(text)
     try:
-        seconds = datetime.datetime.fromisoformat(f"{found[1] if found else ''}+00:00").timestamp()
+        seconds = datetime.datetime.fromisoformat(f"{found[1]}{found[3] or '+00:00'}" if found else "").timestamp()
     except ValueError:
         raise PlatformError(
             f"Cannot read the engine's time {text!r}: it is not of the form 2026-11-20T10:00:00.123456789Z; "
@@ -104,14 +111,16 @@ def judge(
     now: float,
     asleep: Mapping[str, int],
     oom: frozenset[str] = frozenset(),
+    reloaded: Mapping[str, float] = MappingProxyType({}),
 ) -> Verdict:
     """Return the verdict on a service.
 
     :param now: the engine's time, Unix seconds.
     :param asleep: container id to exit code, as the gateway recorded it.
     :param oom: containers of which the engine reported an out-of-memory kill during the watch.
+    :param reloaded: container id to when it has read its files anew, Unix seconds.
     """
-    fitting = [container for container in containers if container.identity == service.identity]
+    fitting = [_since_reload(container, reloaded) for container in containers if container.identity == service.identity]
     verdicts = [_judge_container(service, container, now, asleep, oom) for container in fitting]
     for verdict in verdicts:
         if verdict.kind == "failed":
@@ -122,6 +131,12 @@ def judge(
         if verdict.kind == "pending":
             return verdict
     return verdicts[0] if verdicts else Verdict("completed", "its scale is 0")
+
+
+def _since_reload(container: InspectedContainer, reloaded: Mapping[str, float]) -> InspectedContainer:
+    """Return a container without a failed health check that says nothing of it, for it began before the reload."""
+    is_old = container.health == "unhealthy" and container.checked_at < reloaded.get(container.id, 0.0)
+    return replace(container, health="starting") if is_old else container
 
 
 def _judge_container(

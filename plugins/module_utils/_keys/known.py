@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -30,7 +31,8 @@ class Places:
 
         :raises PlatformError: none is named, and there are several.
         """
-        return self.gateway or find_gateway(self.site_directory)
+        # Without a slash at its end: the project is known by the folder above.
+        return os.path.abspath(self.gateway) if self.gateway else find_gateway(self.site_directory)
 
     @property
     def issued(self) -> IssuedFile:

@@ -112,13 +112,12 @@ class ObjectsRun:
         return plan
 
     def _apply(self, declared: Declared) -> Plan:
-        from .._compose.opening import project_lock
         from .._compose.site import Site
 
         site, project = Site(os.path.normpath(self._params["directory"])), self._params["project"]
         purpose = self._doing.removeprefix("Cannot ")
         site.check_version(program="the module postgres_objects", exactly=False)
-        with project_lock(site, project, purpose=purpose, wait_seconds=_LOCK_SECONDS, makes_nothing=False):
+        with site.hold(project, purpose=purpose, wait_seconds=_LOCK_SECONDS):
             self._deadline = time.monotonic() + self._params["wait_seconds"]
             for _round in range(_ROUNDS):
                 container_id = self._find() or ""

@@ -39,12 +39,15 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _ORIGIN = re.compile(r"\*|https?://[a-z0-9.-]+(?::[0-9]{1,5})?")
 
 
-def find_gate_problems(roles: Sequence[SiteRole]) -> list[str]:
-    """Name every service and every client that the gateway could not serve as it is declared."""
+def find_gate_problems(roles: Sequence[SiteRole], prefix: str) -> list[str]:
+    """Name every service and every client that the gateway could not serve as it is declared.
+
+    :param prefix: of the site's projects, and so of their containers.
+    """
     needs = [need for role in roles for need in role.needs]
     services = [need for need in needs if need.subject == SERVICES]
     clients = [need for need in needs if need.subject == CLIENTS]
-    problems = [problem for need in services for problem in _wrong_service(need.data, f"{need.host}: ")]
+    problems = [problem for need in services for problem in _wrong_service(need.data, f"{need.host}: ", prefix)]
     problems += _services_twice(services)
     problems += [problem for need in clients for problem in _wrong_client(need.data, _scopes(services))]
     return list(dict.fromkeys([*problems, *_clients_twice(clients)]))
@@ -57,8 +60,9 @@ def _scopes(services: Iterable[Need]) -> list[str]:
     return sorted({str(scope) for scopes in found for scope in scopes})
 
 
-def _wrong_service(service: Mapping[str, Any], where: str) -> list[str]:
+def _wrong_service(service: Mapping[str, Any], where: str, prefix: str) -> list[str]:
     doing = f"{where}Cannot serve {service.get('name')!r} through the gate"
+    container = service.get("container")
     problems = [
         f"{doing}: its {key} is {service.get(key)!r}; give {meaning}."
         for key, (form, meaning) in _FORMS.items()
@@ -69,6 +73,11 @@ def _wrong_service(service: Mapping[str, Any], where: str) -> list[str]:
         for key, (least, most) in _NUMBERS.items()
         if service.get(key) is not None and not _is_between(service[key], least, most)
     ]
+    if isinstance(container, str) and not container.startswith(f"{prefix}-"):
+        # Of others the engine's proxy does not say that they have ended.
+        problems.append(
+            f"{doing}: its container is {container!r}; give one of the site's, whose names begin with {prefix}-."
+        )
     network = service.get("network")
     if network is not None and not (isinstance(network, str) and _FORMS["container"][0].fullmatch(network)):
         problems.append(f"{doing}: its network is {network!r}; give the name of one.")

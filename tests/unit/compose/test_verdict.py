@@ -168,6 +168,23 @@ def test_asleep(recorded: dict[str, int], kind: str) -> None:
     assert verdict.is_good == (kind == "asleep")
 
 
+@pytest.mark.parametrize(
+    ("checked_at", "kind", "cause"),
+    [
+        (NOW - 9, "pending", "its health check has not passed yet"),
+        (NOW - 8, "failed", "it is unhealthy"),
+        (NOW - 7, "failed", "it is unhealthy"),
+    ],
+)
+def test_a_health_check_from_before_a_reload_says_nothing(checked_at: float, kind: str, cause: str) -> None:
+    verdict = judge_one(checked("unhealthy", checked_at=checked_at), LONG_RUNNING, reloaded={"web-1": NOW - 8})
+    assert (verdict.kind, verdict.cause) == (kind, cause)
+
+
+def test_the_reload_of_one_container_says_nothing_of_another() -> None:
+    assert judge_one(checked("unhealthy", checked_at=NOW - 9), LONG_RUNNING, reloaded={"web-2": NOW}).kind == "failed"
+
+
 def test_a_container_that_the_gateway_woke_is_judged_like_any_other() -> None:
     assert judge_one(checked("starting"), LONG_RUNNING, asleep={"web-1": 143}).kind == "pending"
 
@@ -244,15 +261,19 @@ INSPECTED: dict[str, Any] = {
     "Config": {"Labels": {"com.docker.compose.service": "web", "modelyard.identity": FITS}},
     "State": {
         "Status": "running", "ExitCode": 0, "OOMKilled": False, "Error": "", "StartedAt": "1970-01-01T00:00:01.5Z",
-        "Health": {"Status": "unhealthy", "Log": [{"Output": "first"}, {"Output": " refused\n"}]},
+        "Health": {"Status": "unhealthy", "Log": [
+            {"Start": "1970-01-01T02:00:07+02:00", "Output": "first"},
+            {"Start": "1970-01-01T02:00:08.25+02:00", "Output": " refused\n"},
+        ]},
     },
 }  # fmt: skip
 
 
 def test_what_the_engine_tells_of_a_container() -> None:
     assert parse_container(INSPECTED) == container(
-        id="abc", restart_count=2, started_at=1.5, has_check=True, health="unhealthy", health_output="refused"
-    )
+        id="abc", restart_count=2, started_at=1.5, has_check=True, health="unhealthy", health_output="refused",
+        checked_at=8.25,
+    )  # fmt: skip
 
 
 def test_what_the_engine_tells_of_a_container_without_labels_and_check() -> None:
@@ -268,6 +289,8 @@ def test_what_the_engine_tells_of_a_container_without_labels_and_check() -> None
         ("2026-11-20T10:00:00Z", 1795168800.0),
         ("2026-11-20T10:00:00.5Z", 1795168800.5),
         ("2026-11-20T10:00:00.123456789Z", 1795168800.1234568),
+        ("2026-11-20T15:30:00.5+05:30", 1795168800.5),
+        ("2026-11-20T07:00:00-03:00", 1795168800.0),
         ("0001-01-01T00:00:00Z", 0.0),
     ],
 )
@@ -275,7 +298,9 @@ def test_time(text: str, seconds: float) -> None:
     assert parse_time(text) == pytest.approx(seconds, abs=1e-6)
 
 
-@pytest.mark.parametrize("text", ["", "now", "2026-11-20", "2026-13-20T10:00:00Z", "2026-11-20T10:00:00+01:00"])
+@pytest.mark.parametrize(
+    "text", ["", "now", "2026-11-20", "2026-13-20T10:00:00Z", "2026-11-20T10:00:00", "2026-11-20T10:00:00+99:00"]
+)
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(PlatformError) as caught:
         parse_time(text)
@@ -285,7 +310,10 @@ def test_what_is_no_time(text: str) -> None:
     )
 
 
-@given(st.text(max_size=30) | st.from_regex(r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]{1,9})?Z\Z"))
+@given(
+    st.text(max_size=30)
+    | st.from_regex(r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})\Z")
+)
 def test_whatever_the_engine_says_is_a_time_or_refused(text: str) -> None:
     with contextlib.suppress(PlatformError):
-        assert parse_time(text) <= 253402300800
+        assert parse_time(text) <= 253402300800 + 86400

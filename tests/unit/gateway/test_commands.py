@@ -249,7 +249,9 @@ def test_a_gateway_that_ends_says_so(tmp_path: Path) -> None:
         site = site_of(tmp_path)
         site.container("chat").ready_seconds = 50
         async with site.running():
-            proof, other = (asyncio.create_task(site.command(verb)) for verb in ("prove", "rest"))
+            proof = asyncio.create_task(site.command("prove"))
+            await asyncio.sleep(1)
+            other = asyncio.create_task(site.command("rest"))
             await asyncio.sleep(1)
             site.fleet.refuse()
             assert await proof == ("stopping", "the gateway ends")
@@ -554,6 +556,104 @@ def test_one_that_sleeps_or_is_not_there_rests_already(tmp_path: Path) -> None:
             del site.engine.containers["c-chat"]
             assert await site.command("rest") == ("rested", "there is no container")
             assert site.engine.stopped == []
+
+    run(ask())
+
+
+@pytest.mark.parametrize("is_restarted", [False, True], ids=["one gateway", "one that was started anew"])
+def test_one_that_is_declared_no_more_rests_when_nothing_is_in_flight(is_restarted: bool, tmp_path: Path) -> None:
+    async def ask() -> None:
+        site = FakeSite(tmp_path, [service("a"), service("b")])
+        async with site.running():
+            await site.ask("a")
+            site.container("a").connections = 2
+            site.declared = parse_services(services_file([service("b")]), "services.json")
+            if not is_restarted:
+                await asyncio.sleep(20)
+                await drain(site)
+        if is_restarted:
+            site.build()
+            async with site.running():
+                await asyncio.sleep(20)
+                await drain(site)
+
+    async def drain(site: FakeSite) -> None:
+        site.fleet.use(site.declared)
+        assert await site.command("rest", "a", "?seconds=5") == ("busy", "it is declared no more, 2 in flight")
+        resting = asyncio.create_task(site.command("rest", "a"))
+        await asyncio.sleep(20)
+        assert not resting.done()
+        site.container("a").connections = 0
+        began = now()
+        assert (await resting, site.engine.stopped) == (("rested", ""), []), "who asked removes it"
+        assert now() - began < 2
+        site.container("a").end(143)
+        await asyncio.sleep(2)
+        assert await site.command("rest", "a") == ("rested", "the gateway knows no such service")
+
+    run(ask())
+
+
+def test_one_that_left_just_now_is_not_quiet_before_the_gate_has_dialled(tmp_path: Path) -> None:
+    async def ask() -> None:
+        site = FakeSite(tmp_path, [service("a"), service("b")])
+        async with site.running():
+            await site.ask("a")
+            granted = now()
+            site.fleet.use(parse_services(services_file([service("b")]), "services.json"))
+            assert await site.command("rest", "a") == ("rested", "")
+            assert granted + site.timing.dial_seconds <= now() < granted + site.timing.dial_seconds + 2
+
+    run(ask())
+
+
+@pytest.mark.parametrize("what", ["no read", "no address"])
+def test_what_is_in_flight_to_one_that_left_may_be_unknown(what: str, tmp_path: Path) -> None:
+    async def ask() -> None:
+        site = FakeSite(tmp_path, [service("a"), service("b")])
+        site.container("a").run()
+        site.engine.is_down = what == "no address"
+        async with site.running():
+            site.reads_fail = what == "no read"
+            site.fleet.use(parse_services(services_file([service("b")]), "services.json"))
+            said = await site.command("rest", "a", "?seconds=20")
+            assert said == ("busy", "it is declared no more, what is in flight is not known")
+            await site.fleet.close()
+            assert await site.command("rest", "a") == ("stopping", "the gateway ends")
+
+    run(ask())
+
+
+def test_a_rest_calls_off_a_proof_that_waits_for_room(tmp_path: Path) -> None:
+    async def ask() -> None:
+        async with two_of(tmp_path).running() as site:
+            await site.ask("b")
+            site.container("b").connections = 1
+            proof = asyncio.create_task(site.command("prove", "a"))
+            await asyncio.sleep(5)
+            assert await site.command("rest", "a") == ("rested", "")
+            assert await proof == ("no_room", "it is about to be replaced")
+
+    run(ask())
+
+
+def test_a_rest_calls_off_a_wake_that_waits_for_room(tmp_path: Path) -> None:
+    async def ask() -> None:
+        async with two_of(tmp_path).running() as site:
+            await site.ask("b")
+            site.container("b").connections = 1
+            waiting = asyncio.create_task(site.ask("a"))
+            await asyncio.sleep(15)
+            assert site.fleet.states["b"].drained_for is site.fleet.states["a"]
+            began = now()
+            assert await site.command("rest", "a") == ("rested", "")
+            assert now() - began < 2
+            assert (await site.ask("b")).is_grant, "it is not held up for one that is not woken"
+            site.container("b").connections = 0
+            await asyncio.sleep(30)
+            assert (waiting.done(), site.engine.started) == (False, ["c-b"])
+            site.replace("a")
+            assert (await waiting).is_grant
 
     run(ask())
 

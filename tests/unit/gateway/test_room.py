@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -353,6 +355,89 @@ def test_while_it_is_not_known_whether_one_has_ended_it_has_its_memory(
 
     run(ask())
     assert caplog.text.count("Cannot wait for container 'c-a'") == 1
+
+
+def test_one_that_left_before_the_gateway_was_started_anew_has_its_memory_until_it_has_ended(tmp_path: Path) -> None:
+    async def ask() -> None:
+        site = shared(tmp_path, {"a": {"0": 6}, "b": {"0": 6}}, {"0": 10})
+        async with site.running():
+            assert (await site.ask("a")).is_grant
+        site.declared = of(b={"0": 6})
+        for _restart in range(2):
+            site.build()
+            async with site.running():
+                assert site.fleet.room.used_mib() == {"0": 6}
+                asking = asyncio.create_task(site.ask("b"))
+                await asyncio.sleep(30)
+                assert site.engine.started == ["c-a"]
+                if _restart:
+                    site.container("a").end(143)
+                    assert (await asking).is_grant
+                    assert site.fleet.room.used_mib() == {"0": 6}
+            await asking
+        site.build()
+        async with site.running():
+            assert site.fleet.room.used_mib() == {"0": 6}, "of b alone"
+
+    run(ask())
+
+
+def test_one_that_left_is_known_to_a_gateway_that_follows_one_that_was_killed(tmp_path: Path) -> None:
+    async def ask() -> None:
+        site = shared(tmp_path, {"a": {"0": 6}, "b": {"0": 6}}, {"0": 10})
+        killed = site.running()
+        await killed.__aenter__()
+        assert (await site.ask("a")).is_grant
+        await asyncio.sleep(site.timing.watch_seconds)
+        left = site.record_path.read_text()
+        await killed.__aexit__(None, None, None)
+        site.record_path.write_text(left)
+        site.declared = of(b={"0": 6})
+        site.build()
+        async with site.running():
+            assert site.fleet.room.used_mib() == {"0": 6}
+
+    run(ask())
+
+
+def test_one_that_moved_is_on_the_old_gpu_also_after_a_restart_until_its_container_is_replaced(tmp_path: Path) -> None:
+    async def ask() -> None:
+        site = shared(tmp_path, {"a": {"0": 6}, "b": {"0": 6}}, {"0": 10, "1": 10})
+        async with site.running():
+            assert (await site.ask("a")).is_grant
+        site.declared = of(a={"1": 7}, b={"0": 6})
+        site.build()
+        async with site.running():
+            await asyncio.sleep(30)
+            assert (site.phase("a"), site.fleet.room.used_mib()) == ("awake", {"0": 6, "1": 7})
+            assert (await site.command("rest", "a"))[0] == "rested"
+            site.replace("a")
+            assert await site.command("prove", "a") == ("proven", "")
+            assert ((await site.ask("b")).is_grant, (await site.ask("a")).is_grant) == (True, True)
+            assert site.fleet.room.used_mib() == {"0": 6, "1": 7}
+
+    run(ask())
+
+
+def test_what_ran_and_cannot_be_put_on_record_is_told_once_and_put_there_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(_old: str, _new: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    async def ask() -> None:
+        async with shared(tmp_path, {"a": {"0": 6}}, {"0": 10}).running() as site:
+            assert (await site.ask("a")).is_grant
+            site.record.note_running([])
+            with monkeypatch.context() as patched:
+                patched.setattr(os, "replace", full)
+                await asyncio.sleep(20)
+            assert caplog.text.count("No space left on device") == 1
+            await asyncio.sleep(5)
+            found = json.loads(site.record_path.read_text())["running"]["c-a"]
+            assert (found["service"], found["vram_mib"], found["addresses"]) == ("a", {"0": 6}, ["172.30.0.2"])
+
+    run(ask())
 
 
 def test_one_that_moves_to_another_gpu_is_on_the_old_one_until_its_container_is_replaced(tmp_path: Path) -> None:

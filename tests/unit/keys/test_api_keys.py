@@ -413,6 +413,16 @@ def test_the_gateway_is_asked_to_read_the_keys(
     assert asked == [(Sleeper("test-gateway", "gateway", ""), "check")]
 
 
+@pytest.mark.parametrize("given", ["{}/", "{}//", "{}/../config", "{}"])
+def test_the_gateway_is_the_same_however_its_folder_is_written(
+    given: str, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Another project than the site's own would be told by the answer.
+    monkeypatch.setattr(in_force, "ask_gateway", lambda _engine, sleeper, _word: (75, sleeper.project))
+    places = replace(host.places, gateway=given.format(host.config))
+    assert in_force.have_read(places.gateway_folder, "issue a key") == "test-gateway"
+
+
 def test_files_that_the_gateway_refuses_are_told(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     refusal = "Cannot use /config/keys.json: it is no JSON; render the file anew."
     monkeypatch.setattr(in_force, "ask_gateway", lambda *_asked: (1, refusal))

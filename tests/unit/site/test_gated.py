@@ -25,19 +25,22 @@ def client(**given: Any) -> dict[str, Any]:
 def problems(*services: dict[str, Any], clients: tuple[dict[str, Any], ...] = ()) -> list[str]:
     needs = [Need("gated", "inference", "h1", data) for data in services]
     needs += [Need("api_client", "gateway", "h1", data) for data in clients]
-    return find_gate_problems([SiteRole("inference", ["h1"], needs=needs)])
+    return find_gate_problems([SiteRole("inference", ["h1"], needs=needs)], "site")
 
 
 GOOD: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
     "nothing": ([], []),
-    "two services": ([service(hosts=["a.test"]), service(name="b.c", container="b", hosts=["b.test"])], []),
+    "two services": ([service(hosts=["a.test"]), service(name="b.c", container="site-b", hosts=["b.test"])], []),
     "numbers as text": ([service(port="8080", max_body_mib="0", timeout_seconds=3600)], []),
     "origins": ([service(cors={"origins": ["*", "https://app.test", "http://localhost:3000"]})], []),
     "a scope that services share": (
-        [service(scopes=["vision"]), service(name="b", container="b", scopes=["vision"])],
+        [service(scopes=["vision"]), service(name="b", container="site-b", scopes=["vision"])],
         [client(scopes=["vision", "b"])],
     ),
-    "a replica": ([service(), service(name="chat-2", container="b", replica_of="chat")], [client(scopes=["chat"])]),
+    "a replica": (
+        [service(), service(name="chat-2", container="site-b", replica_of="chat")],
+        [client(scopes=["chat"])],
+    ),
     "clients": ([service()], [client(), client(name="b", scopes=["chat"], keys=[{"id": "1"}, {"id": "2026_11"}])]),
 }
 
@@ -58,6 +61,13 @@ WRONG_SERVICES: dict[str, tuple[list[dict[str, Any]], str]] = {
     "no container": (
         [service(container=None)],
         "h1: Cannot serve 'chat' through the gate: its container is None; give the name of a container.",
+    ),
+    "a container of which the engine's proxy says nothing when it has left": (
+        [service(container="sitechat")],
+        (
+            "h1: Cannot serve 'chat' through the gate: its container is 'sitechat'; give one of the site's, whose "
+            "names begin with site-."
+        ),
     ),
     "an address that is none": (
         [service(address="a b")],
@@ -100,7 +110,7 @@ WRONG_SERVICES: dict[str, tuple[list[dict[str, Any]], str]] = {
         ),
     ),
     "two of one name": (
-        [service(), service(container="other")],
+        [service(), service(container="site-other")],
         "h1: Cannot serve two services with the name 'chat' through one gate; rename one.",
     ),
     "two of one container": (
@@ -108,7 +118,7 @@ WRONG_SERVICES: dict[str, tuple[list[dict[str, Any]], str]] = {
         "h1: Cannot serve two services with the container 'site-inference-chat-1' through one gate; rename one.",
     ),
     "two of one host": (
-        [service(hosts=["a.test"]), service(name="b", container="b", hosts=["b.test", "a.test"])],
+        [service(hosts=["a.test"]), service(name="b", container="site-b", hosts=["b.test", "a.test"])],
         "Cannot route 'a.test': two services behind the gate have this host; name it in one.",
     ),
 }  # fmt: skip
@@ -197,4 +207,4 @@ def test_clients_that_are_refused(clients: list[dict[str, Any]], expected: str) 
 
 def test_services_of_two_hosts_may_have_one_name() -> None:
     needs = [Need("gated", "inference", host, service()) for host in ("h1", "h2")]
-    assert find_gate_problems([SiteRole("inference", ["h1", "h2"], needs=needs)]) == []
+    assert find_gate_problems([SiteRole("inference", ["h1", "h2"], needs=needs)], "site") == []
