@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 def engine() -> Iterator[DockerClient]:
     """Yield a client of an engine that answers; without one the tests fail with the cause, they do not skip."""
     import docker  # here, because unit tests go without
+    from support.exec_output import keep_early_output
 
+    keep_early_output()
     try:
         client = docker.from_env(version="auto", timeout=60)
         client.ping()

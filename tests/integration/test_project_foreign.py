@@ -123,7 +123,11 @@ def test_a_network_that_is_declared_no_more_goes_and_who_was_brought_into_it_run
         engine.networks.get(f"{project.name}_{name}").connect(guest)
     before = project.ids()["first"]
 
-    project.apply(layers=[{"services": {"first": services["first"]}, "networks": {"first": networks["first"]}}])
+    left = [{"services": {"first": services["first"]}, "networks": {"first": networks["first"]}}]
+    checked = project.run(check=True, diff=True, layers=left)
+    assert f"remove network {project.name}_second" in checked["other_changes"]
+    assert f"remove network {project.name}_second" in checked["diff"]["after"]
+    assert project.apply(layers=left)["other_changes"] == checked["other_changes"]
     assert networks_of(project, engine) == {f"{project.name}_first"}
     assert project.ids()["first"] == before
     project.apply(state="absent")
@@ -133,16 +137,25 @@ def test_a_network_that_is_declared_no_more_goes_and_who_was_brought_into_it_run
     guest.restart(timeout=1)
 
 
+@pytest.mark.parametrize("is_running", [True, False], ids=["runs", "is stopped"])
 def test_a_network_that_somebody_else_is_in_stays(
-    project: AppliedProject, engine: docker.DockerClient, site: Site, base_image: str
+    project: AppliedProject, engine: docker.DockerClient, site: Site, base_image: str, is_running: bool
 ) -> None:
     services = {name: sleeper(base_image, networks=[name]) for name in ("first", "second")}
     project.apply(layers=[{"services": services, "networks": {"first": {}, "second": {}}}])
     name = f"{project.name}_second"
     guest = engine.containers.run(base_image, ["sleep", "600"], name=site.name("guest"), network=name, detach=True)
-    result = project.apply(layers=[{"services": {"first": services["first"]}, "networks": {"first": {}}}])
+    left = [{"services": {"first": services["first"]}, "networks": {"first": {}}}]
+    assert f"remove network {name}" not in project.run(check=True, layers=left)["other_changes"]
+    if not is_running:
+        guest.stop(timeout=1)
+    result = project.apply(layers=left)
     [note] = result["notes"]
-    assert note.startswith(f"network {name} is declared no more and stays: ")
+    assert note == (
+        f"network {name} is declared no more and stays: container {guest.name!r} is in it and does not belong to this "
+        "site"
+    )
+    guest.start()
     guest.reload()
     assert (guest.status, set(guest.attrs["NetworkSettings"]["Networks"])) == ("running", {name})
 

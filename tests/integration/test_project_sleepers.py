@@ -67,7 +67,7 @@ def test_a_first_apply_proves_each_alone_and_lets_it_sleep(
     again = models.run(services, environment={"DOCKER_HOST": proxy.docker_host})
     assert (again.changed, again["services"]) == (False, {"a": "asleep", "b": "asleep"})
     assert {request.method for request in proxy.requests} == {"GET"}
-    assert len(proxy.requests) == 4, "containers, ill ones, images, those asleep"
+    assert len(proxy.requests) == 5, "containers, ill ones, images, those asleep, networks"
     assert models.project.ids() == ids
     by_ansible = models.project.run_by_ansible(**models.params(services))
     assert (by_ansible.changed, by_ansible["services"]) == (False, {"a": "asleep", "b": "asleep"}), by_ansible.stdout

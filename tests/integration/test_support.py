@@ -10,7 +10,9 @@ Here plain Compose stands in for the module: what it does is known, so what is d
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -129,6 +131,27 @@ def test_the_recorder_hears_all_of_its_block_and_nothing_else(engine: docker.Doc
     engine.volumes.create(site.name("after"))
     heard = [event.id for event in recorder.events if event.id.startswith(site.prefix)]
     assert heard == [site.name(str(number)) for number in range(300)]
+
+
+def test_what_a_program_says_before_the_answer_is_read_is_not_lost(engine: docker.DockerClient, tmp_path: Path) -> None:
+    head = b"HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\n"
+    frames = b"".join(bytes([kind, 0, 0, 0, 0, 0, 0, 3]) + said for kind, said in ((1, b"one"), (2, b"two")))
+    path = str(tmp_path / "engine.sock")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen()
+
+        def answer_all_at_once() -> None:
+            connection, _address = listening.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(head + frames)
+
+        answering = threading.Thread(target=answer_all_at_once)
+        answering.start()
+        said = docker.APIClient(f"unix://{path}", version="1.41").exec_start("one")
+        answering.join()
+    assert said == b"onetwo"
 
 
 def test_the_proxy_records_requests_and_disturbs_no_build_exec_or_start(

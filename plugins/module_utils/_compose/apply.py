@@ -8,7 +8,7 @@ images     pulled or built; nothing is touched before all are here
 begin      the release is written down as under way
 dump       databases that a migration will change, their users stopped
 files      each by rename
-networks   shared ones made; changed ones removed with their containers
+networks   shared ones made; changed ones removed with their containers, and made anew for guests from other projects
 up         one ``docker compose up`` for all that is made (stop-first) or created, watched by the gate
 sleepers   made; those that are declared no more removed; then proven, one after the other
 reload     signals and commands
@@ -176,5 +176,5 @@ def remove_project(host: Host, observed: Observed, remains: Remains) -> None:
     write_files(remains.files)
     for container in observed.containers:
         remove_container(host.engine, container.id)
-    for network_id in remains.networks.values():
-        remove_network(host.engine, network_id, host.site.directory)
+    for name, network_id in remains.networks.items():
+        remove_network(host.engine, name, network_id, host.site.directory)

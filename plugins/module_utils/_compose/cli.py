@@ -33,6 +33,8 @@ _PLUGIN_FOLDERS = (
 )
 
 _COMMAND_SECONDS = 120.0
+#: A service that no project has.
+_NOBODY = "modelyard_nobody"
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,18 @@ class ComposeCli:
         argv = ["-f", "-", "build", "--quiet", *services]
         done = self._call(argv, stdin=render_model(model), pass_fds=inherit, timeout_seconds=None)
         self._refuse_failure(done, f"build the images of {', '.join(services)}")
+
+    def make_network(self, model: Mapping[str, Any], key: str, *, inherit: Sequence[int]) -> None:
+        """Make a network of the model as ``up`` does, where it is missing; no container of the project is touched.
+
+        :raises PlatformError: Compose, or the engine, refuses.
+        """
+        # Compose makes networks for services alone; of this one there is none.
+        nobody = {"image": "scratch", "networks": {key: None}}
+        alone = {"name": model["name"], "services": {_NOBODY: nobody}, "networks": {key: model["networks"][key]}}
+        argv = ["-f", "-", "up", "--no-start", "--no-build", "--pull", "never", "--scale", f"{_NOBODY}=0", _NOBODY]
+        done = self._call(argv, stdin=render_model(alone), pass_fds=inherit)
+        self._refuse_failure(done, f"make network {model['networks'][key]['name']!r}")
 
     def _config(self, project: Project, texts: Sequence[str], files: Sequence[str], inherit: Sequence[int]) -> Resolved:
         with memory_files(texts) as descriptors:

@@ -22,6 +22,7 @@ from .databases import Databases
 from .desired import DesiredService, Reload
 from .engine import EngineError
 from .gate import Gate, refuse_failed
+from .guests import Endpoints, bring_back, find_guests, read_endpoints
 from .host import read_default_mtu
 from .observe import (
     Observed,
@@ -37,7 +38,7 @@ from .project_images import ensure_images
 from .record import prune_releases, record_release
 from .release import Release, ReleaseStore
 from .sleepers import prove, rest
-from .surroundings import list_networks, make_shared_networks, remove_network
+from .surroundings import find_left_networks, make_shared_networks, remove_network
 from .swap import Swap, reopen, swap_start_first
 from .verdict import Verdict
 
@@ -101,6 +102,7 @@ class Job:
             mtu=read_default_mtu(),
         )
         self._remove_changed_networks()
+        self._bring_back_guests()
         with Gate(self._host.engine, target.name, self._host.site) as gate:
             self._remove(in_the_way=True)
             self._up(gate)
@@ -161,23 +163,47 @@ class Job:
         """Remove them with every container of the project that is on them, of whichever release it is."""
         engine, target = self._host.engine, self._prepared.target
         for key, network_id in (self._prepared.surroundings.changed or {}).items():
-            # One that was never started has the network's name alone.
-            names = [network_id, target.model["networks"][key]["name"]]
+            name = target.model["networks"][key]["name"]
             self._let_rest(service for service in self._services.values() if key in service.networks)
-            for entry in list_containers(engine, target.name, network=names):
+            # One that was never started has the network's name alone.
+            for entry in list_containers(engine, target.name, network=[network_id, name]):
                 remove_container(engine, entry["Id"])
-            remove_network(engine, network_id, self._host.site.directory)
+            self._remember_guests(key, read_endpoints(engine, name, network_id))
+            remove_network(engine, name, network_id, self._host.site.directory)
+
+    def _remember_guests(self, key: str, endpoints: Endpoints) -> None:
+        """Write down who is in a network that goes: whenever we are killed, the next run brings them back."""
+        progress = self._store.progress()
+        endpoints = {**progress.guests.get(key, {}), **endpoints}
+        if endpoints:
+            self._store.save_progress(replace(progress, guests={**progress.guests, key: endpoints}))
+
+    def _bring_back_guests(self) -> None:
+        """Make networks anew with those in them who are not the project's, before anything that may want them."""
+        progress, engine = self._store.progress(), self._host.engine
+        for key, endpoints in progress.guests.items():
+            network = (self._prepared.target.model.get("networks") or {}).get(key)
+            if network is None:
+                self.notes.append(f"network {key} is declared no more: {', '.join(endpoints)} went on without it")
+                continue
+            self._host.compose.make_network(self._model(), key, inherit=(self._settings.lock,))
+            self.notes += bring_back(engine, network["name"], endpoints)
+        if progress.guests:
+            self._store.save_progress(replace(progress, guests={}))
 
     def _remove_left_networks(self) -> None:
         """Remove the project's networks that are not declared any more."""
         engine, target, directory = self._host.engine, self._prepared.target, self._host.site.directory
-        declared = {network["name"] for network in (target.model.get("networks") or {}).values() if network}
-        for name, network_id in list_networks(engine, target.name, directory).items():
-            if name not in declared:
+        for name, network_id in find_left_networks(engine, target, directory).items():
+            guests = find_guests(engine, name, network_id, project=target.name, directory=directory)
+            obstacle = guests.obstacle()
+            if not obstacle:
                 try:
-                    remove_network(engine, network_id, directory)
+                    remove_network(engine, name, network_id, directory)
                 except EngineError as error:  # what serves by now is not taken back for it
-                    self.notes.append(f"network {name} is declared no more and stays: {error}")
+                    obstacle = str(error)
+            if obstacle:
+                self.notes.append(f"network {name} is declared no more and stays: {obstacle}")
 
     def _swapping(self) -> list[str]:
         return [
@@ -439,10 +465,12 @@ class Job:
         """Remove those that are not wanted any more, before others are proven: their memory is theirs until then."""
         kept = {name for name, service in self._services.items() if service.scale}
         known = {**self._prepared.recorded.services, **self._services}
-        for name in self._prepared.plan.services("remove"):
-            if name in known and name not in kept and known[name].is_sleeper:
-                self._let_rest([known[name]], "removed")
-                self._remove_containers(self._observe().of(name))
+        removed = [name for name in self._prepared.plan.services("remove") if name in known and name not in kept]
+        if leaving := [known[name] for name in removed if known[name].is_sleeper]:
+            observed = self._observe()
+            for service in leaving:
+                self._let_rest([service], "removed")
+                self._remove_containers(observed.of(service.name))
 
     def _remove_containers(self, containers: Iterable[ObservedContainer]) -> None:
         for container in containers:

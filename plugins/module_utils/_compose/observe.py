@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from .desired import DIRECTORY_LABEL, IDENTITY_LABEL, PROJECT_LABEL, SERVICE_LABEL, DesiredService
 from .engine import Engine
+from .lost_networks import awaited_networks, known_networks, lost_networks
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class ObservedContainer:
     #: It has ended, with 0.
     exited_zero: bool = False
     ports: tuple[int, ...] = ()
+    #: Networks that are gone without which it cannot be started.
+    lost_networks: tuple[str, ...] = ()
 
     @property
     def is_half_made(self) -> bool:
@@ -54,14 +57,16 @@ class Observed:
 
 
 def observe(engine: Engine, project: str, images: Iterable[str]) -> Observed:
-    """Look at a project's containers and images: four requests, no inspect.
+    """Look at a project's containers and images: four requests, and one more where something does not run; no inspect.
 
     Health and exit code are in the list only as a sentence for people; the engine's filters are exact.
     """
     everything = list_containers(engine, project)
     not_healthy = _ids(list_containers(engine, project, health=["starting", "unhealthy"]))
     exited_zero = _ids(list_containers(engine, project, exited=["0"]))
-    containers = tuple(_container(entry, not_healthy, exited_zero) for entry in everything)
+    networks = engine.get("/networks", {"filters": {}}) if any(map(awaited_networks, everything)) else ()
+    known = known_networks(networks)
+    containers = tuple(_container(entry, not_healthy, exited_zero, known) for entry in everything)
     return Observed(containers, find_image_ids(engine, images))
 
 
@@ -81,7 +86,9 @@ def is_one_off(labels: Mapping[str, str]) -> bool:
     return labels.get("com.docker.compose.oneoff") == "True"
 
 
-def _container(entry: Mapping[str, Any], not_healthy: set[str], exited_zero: set[str]) -> ObservedContainer:
+def _container(
+    entry: Mapping[str, Any], not_healthy: set[str], exited_zero: set[str], known: Collection[str]
+) -> ObservedContainer:
     labels = entry["Labels"] or {}
     return ObservedContainer(
         id=entry["Id"],
@@ -96,6 +103,7 @@ def _container(entry: Mapping[str, Any], not_healthy: set[str], exited_zero: set
         is_checked="(healthy)" in entry.get("Status", ""),
         exited_zero=entry["Id"] in exited_zero,
         ports=tuple(sorted({port["PublicPort"] for port in entry.get("Ports") or () if port.get("PublicPort")})),
+        lost_networks=lost_networks(entry, known),
     )
 
 

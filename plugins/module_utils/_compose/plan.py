@@ -143,7 +143,7 @@ def _plan_service(
     reasons = _recreate_reasons(service, containers, observed, recorded)
     if not reasons and (paths := [path for path in drifted if path in service.contents]):
         reasons = [Reason("content", f"changed by hand: {', '.join(paths)}")]
-    reasons += [Reason("network", f"network {name!r} changes") for name in service.networks if name in changed_networks]
+    reasons += _network_reasons(service, containers, changed_networks)
     if reasons:
         return _step(service, "recreate", reasons)
     is_running = any(container.state == "running" for container in containers)
@@ -198,6 +198,18 @@ def _container_reasons(
     if container.state in ("dead", "removing"):
         return [Reason("by_hand", f"its container is {container.state}")]
     return []
+
+
+def _network_reasons(
+    service: DesiredService, containers: list[ObservedContainer], changed: frozenset[str]
+) -> list[Reason]:
+    # Who has done its work need not start again.
+    waiting = [container for container in containers if not (service.may_end and container.exited_zero)]
+    lost = sorted({name for container in waiting for name in container.lost_networks})
+    return [
+        *(Reason("network", f"network {name!r} changes") for name in service.networks if name in changed),
+        *(Reason("network", f"network {name!r} of its container is gone") for name in lost),
+    ]
 
 
 def _is_made_otherwise(service: DesiredService, container: ObservedContainer, recorded: Recorded) -> bool:

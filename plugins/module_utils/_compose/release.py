@@ -28,6 +28,7 @@ from .._errors import PlatformError
 from .._files import ensure_directory, sweep_temporary
 from .._version import STATE_FORMAT
 from .desired import Target, target_from_record, target_to_record
+from .guests import Endpoints
 from .plan import NOTHING_RECORDED, Recorded
 from .site import Site, damaged, read_json, write_json
 
@@ -75,6 +76,8 @@ class Progress:
     blocked: tuple[str, ...] = ()
     #: Databases that must get their dumps back before anything uses them.
     restore: tuple[Dump, ...] = ()
+    #: Key of a network that is made anew to those who are not the project's and must come back into it, by name.
+    guests: Mapping[str, Endpoints] = field(default_factory=dict)
     #: What the project was last asked to be; status does not call failed what somebody stopped.
     asked: Asked = "present"
 
@@ -98,6 +101,7 @@ class ReleaseStore:
                 in_progress=found["in_progress"],
                 blocked=tuple(found["blocked"]),
                 restore=tuple(found["restore"]),
+                guests=dict(found.get("guests", {})),
                 asked=found.get("asked", "present"),
             )
 

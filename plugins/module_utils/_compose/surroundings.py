@@ -6,14 +6,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .._errors import PlatformError
 from .desired import DEFINITION_LABEL, DIRECTORY_LABEL, PROJECT_LABEL, SHARED_LABEL, Target
 from .engine import Engine, EngineError
+from .guests import find_guests, take_out
 from .host import USUAL_MTU
 from .observe import Observed
 from .project import SharedNetwork
@@ -27,11 +27,20 @@ class Surroundings:
     missing: tuple[SharedNetwork, ...] = ()
     #: The project's networks (by their key in the model) whose definition changed, with their ids.
     changed: Mapping[str, str] | None = None
+    #: Key of a changed network to the containers of the site's other projects in it, which are brought back.
+    guests: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    #: Networks of the project that are not declared any more and go, by name.
+    left: tuple[str, ...] = ()
 
     def describe(self) -> list[str]:
-        return [f"make network {network.name}" for network in self.missing] + [
-            f"make network {name} anew" for name in sorted(self.changed or {})
+        return [
+            *(f"make network {network.name}" for network in self.missing),
+            *(f"make network {key} anew{self._return(key)}" for key in sorted(self.changed or {})),
+            *(f"remove network {name}" for name in self.left),
         ]
+
+    def _return(self, key: str) -> str:
+        return f" and bring {', '.join(self.guests[key])} back into it" if self.guests.get(key) else ""
 
 
 NOTHING_AROUND = Surroundings()
@@ -54,24 +63,45 @@ def refuse_foreign_containers(observed: Observed, project: str, directory: str) 
 def survey(engine: Engine, target: Target, directory: str) -> Surroundings:
     """Look at the networks and volumes that the project names.
 
-    :raises PlatformError: one is foreign, or a volume's definition changed: to follow would lose its data.
+    :raises PlatformError: one is foreign; somebody else is in a network that changed; or a volume's definition changed:
+        to follow would lose its data.
     """
     networks = _owned(target.model.get("networks"))
     volumes = _owned(target.model.get("volumes"))
     there = _listed(engine, "/networks", [*networks.values(), *({"name": n.name} for n in target.networks)])
     changed: dict[str, str] = {}
+    guests: dict[str, tuple[str, ...]] = {}
     for key, definition in networks.items():
         found = there.get(definition["name"])
         if found is not None:
             _refuse_foreign("network", found, directory, DIRECTORY_LABEL)
             if _differs(found, definition):
                 changed[key] = found["Id"]
+                guests[key] = _refuse_strangers(engine, target.name, found, directory)
     for network in target.networks:
         if network.name in there:
             _refuse_foreign("network", there[network.name], directory, SHARED_LABEL)
     _check_volumes(_listed(engine, "/volumes", list(volumes.values())), volumes, directory)
     missing = tuple(network for network in target.networks if network.name not in there)
-    return Surroundings(missing, changed)
+    left = find_left_networks(engine, target, directory)
+    going = [
+        name
+        for name, network_id in left.items()
+        if not find_guests(engine, name, network_id, project=target.name, directory=directory).strangers
+    ]
+    return Surroundings(missing, changed, guests, tuple(sorted(going)))
+
+
+def _refuse_strangers(engine: Engine, project: str, network: Mapping[str, Any], directory: str) -> tuple[str, ...]:
+    """Return the guests of a network that is to be made anew."""
+    name = network["Name"]
+    guests = find_guests(engine, name, network["Id"], project=project, directory=directory)
+    if obstacle := guests.obstacle():
+        raise PlatformError(
+            f"Cannot make network {name!r} anew: {obstacle}; take it out (docker network disconnect {name} "
+            f"{guests.strangers[0]}), and bring it back afterwards."
+        )
+    return guests.ours
 
 
 def _owned(entries: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
@@ -144,19 +174,21 @@ def list_networks(engine: Engine, project: str, directory: str) -> dict[str, str
     return {entry["Name"]: entry["Id"] for entry in engine.get("/networks", {"filters": {"label": labels}})}
 
 
-def remove_network(engine: Engine, network_id: str, directory: str) -> None:
+def find_left_networks(engine: Engine, target: Target, directory: str) -> dict[str, str]:
+    """Map the name of each network of the project that is not declared any more to its id."""
+    declared = {network["name"] for network in (target.model.get("networks") or {}).values() if network}
+    listed = list_networks(engine, target.name, directory)
+    return {name: network_id for name, network_id in listed.items() if name not in declared}
+
+
+def remove_network(engine: Engine, name: str, network_id: str, directory: str) -> None:
     """Remove a network of ours; one that is gone is fine.
 
-    Who of the site was brought into it beside the project's own goes on without it. One that is stopped would not start
-    again with a network that is gone.
+    Who of the site was brought into it beside the project's own goes on without it.
 
     :raises EngineError: somebody else is in it too.
     """
-    filters = {"network": [network_id], "label": [f"{DIRECTORY_LABEL}={directory}"]}
-    for entry in engine.get("/containers/json", {"all": "1", "filters": filters}):
-        body = {"Container": entry["Id"], "Force": True}
-        with contextlib.suppress(EngineError):  # if it is still there, the removal says so
-            engine.request("POST", f"/networks/{network_id}/disconnect", None, body)
+    take_out(engine, name, network_id, directory)
     try:
         engine.request("DELETE", f"/networks/{network_id}")
     except EngineError as error:

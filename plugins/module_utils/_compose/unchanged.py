@@ -126,7 +126,7 @@ def digest_written(key: bytes, path: str) -> list[Any] | None:
 def check_containers(engine: Engine, project: str, snapshot: Snapshot, *, directory: str = "") -> dict[str, str] | None:
     """Return service to verdict when the containers are those of the snapshot and all is well; else None.
 
-    At most five requests, and one more where services sleep, all under way at once.
+    At most five requests, and two more where services sleep, all under way at once.
 
     :param directory: the site's, where the gateway says what sleeps.
     """
@@ -146,6 +146,7 @@ def check_containers(engine: Engine, project: str, snapshot: Snapshot, *, direct
 
         sleepers = Sleepers(snapshot, directory)
         wanted |= {f"asleep {code}": _listing(project, exited=[str(code)]) for code in sleepers.codes()}
+        wanted["networks"] = ("/networks", {"filters": {}})
     listed = dict(zip(wanted, engine.request_all(list(wanted.values())), strict=True))
     answers = listed if sleepers is None else {kind: sleepers.without(answer) for kind, answer in listed.items()}
     found = {entry["Id"]: remember(entry) for entry in _containers(answers["all"])}

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .asleep import asleep_path, read_sleep_record
+from .lost_networks import known_networks, lost_networks
 from .unchanged import Snapshot, remember
 
 _SERVICE_LABEL = "com.docker.compose.service"
@@ -43,13 +44,17 @@ class Sleepers:
     def judge(self, answers: Mapping[str, bytes]) -> dict[str, str] | None:
         """Return service to verdict when all are as they were and well, and nothing is new of the unproven; else None.
 
-        :param answers: of the engine, by what was asked: ``all``, ``ill``, and ``asleep CODE`` of each code.
+        :param answers: of the engine, by what was asked: ``all``, ``ill``, ``networks``, and
+            ``asleep CODE`` of each code.
         """
         listed = {kind: json.loads(answer) for kind, answer in answers.items() if kind not in ("images", "deaths")}
         found = {entry["Id"]: entry for entry in listed["all"] if entry["Id"] in self._expected}
         ill = {entry["Id"] for entry in listed["ill"]}
         if found.keys() != self._expected.keys() or not all(map(self._is_same, found.values())):
             return None
+        known = known_networks(listed["networks"])
+        if any(lost_networks(entry, known) for entry in found.values()):
+            return None  # the gateway could not wake it
         verdicts = {}
         for key, entry in found.items():
             service, state = entry["Labels"][_SERVICE_LABEL], entry["State"]

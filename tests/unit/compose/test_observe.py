@@ -70,6 +70,38 @@ def test_a_project_takes_four_requests() -> None:
     assert {filters["label"][0] for filters in engine.asked[:3]} == {"com.docker.compose.project=shop"}
 
 
+def in_networks(entry: dict[str, Any], **networks: str) -> dict[str, Any]:
+    """Return a listed container that is in these networks, by name and id."""
+    return {**entry, "NetworkSettings": {"Networks": {name: {"NetworkID": key} for name, key in networks.items()}}}
+
+
+class NetworkedEngine(RecordedEngine):
+    """Has two networks; ``bridge`` has got another id since."""
+
+    def get(self, path: str, query: Any = None) -> Any:
+        found = super().get(path, query)
+        return [{"Id": "n1", "Name": "front"}, {"Id": "n9", "Name": "bridge"}] if path == "/networks" else found
+
+
+def test_what_does_not_run_lacks_the_networks_that_are_gone() -> None:
+    containers = [
+        in_networks(listed("a", state="exited"), front="n0", back="n2", bridge="n8"),
+        in_networks(listed("b", state="exited"), front="n1"),
+        in_networks(listed("c", state="created"), front="", back=""),
+        in_networks(listed("d", state="running"), back="n2"),
+        listed("e", state="exited"),
+    ]
+    found = {one.name: one.lost_networks for one in observe(NetworkedEngine(containers, []), "shop", ()).containers}
+    assert found == {"a": ("back", "front"), "b": (), "c": ("back",), "d": (), "e": ()}
+
+
+def test_networks_are_only_asked_for_where_something_waits_for_them() -> None:
+    containers = [in_networks(listed("a"), front="n1"), in_networks(listed("b", state="exited"), none="n3")]
+    engine = NetworkedEngine(containers, [])
+    observe(engine, "shop", ())
+    assert len(engine.asked) == 3
+
+
 IMAGES: list[dict[str, Any]] = [
     {"Id": "sha256:1", "RepoTags": ["postgres:latest", "db:1"]},
     {"Id": "sha256:2", "RepoTags": None},

@@ -151,7 +151,8 @@ def test_an_apply_that_failed_is_not_told_as_interrupted(store: ReleaseStore) ->
 
 
 def test_progress_keeps_what_the_next_run_must_know(store: ReleaseStore) -> None:
-    progress = Progress(current=1, in_progress=2, blocked=("c1",), restore=({"dump": "a.dump"},))
+    guests = {"front": {"shop-web-1": {"Aliases": ["web"]}}}
+    progress = Progress(current=1, in_progress=2, blocked=("c1",), restore=({"dump": "a.dump"},), guests=guests)
     store.save_progress(progress)
     assert store.progress() == progress
 

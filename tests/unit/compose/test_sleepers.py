@@ -50,9 +50,11 @@ class ListingEngine(Engine):
 
     def request_all(self, wanted: Sequence[tuple[str, Mapping[str, object]]]) -> list[bytes]:
         self.requests = len(wanted)
-        return [json.dumps(self._list(dict(query["filters"]))).encode() for _path, query in wanted]  # type: ignore[call-overload]
+        return [json.dumps(self._list(path, dict(query["filters"]))).encode() for path, query in wanted]  # type: ignore[call-overload]
 
-    def _list(self, filters: dict[str, list[str]]) -> list[dict[str, Any]]:
+    def _list(self, path: str, filters: dict[str, list[str]]) -> list[dict[str, Any]]:
+        if path == "/networks":
+            return [{"Id": "n1", "Name": "there"}]
         found = list(self.entries)
         if "health" in filters:
             found = [one for one in found if one["Id"] in self.ill]
@@ -70,6 +72,7 @@ def look(
     said: Mapping[str, Any] | None = None,
     unproven: Mapping[str, str] | None = None,
     now: Mapping[str, str] | None = None,
+    networks: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, str] | None, int]:
     """Look at a sleeper in some state, beside a service that runs and one that ended with 0."""
     others = [entry("web", "running", "Up 2 minutes (healthy)"), entry("task", "exited")]
@@ -82,7 +85,9 @@ def look(
     Path(path).parent.mkdir(parents=True)
     write_json(path, {"format": 1, **(said or {})})
     codes = {"task-1": 0, **({"chat-1": code} if state == "exited" else {})}
-    engine = ListingEngine([*others, entry("chat", state, "Up 1 minute (healthy)", **(now or {}))], codes, ill)
+    sleeping = entry("chat", state, "Up 1 minute (healthy)", **(now or {}))
+    sleeping["NetworkSettings"] = {"Networks": {name: {"NetworkID": key} for name, key in (networks or {}).items()}}
+    engine = ListingEngine([*others, sleeping], codes, ill)
     verdicts = check_containers(engine, "shop", json.loads(json.dumps(snapshot)), directory=str(folder))
     return verdicts, engine.requests
 
@@ -111,6 +116,11 @@ ASLEEP = {"containers": {"chat-1": 143}}
         ("created", {"unproven": {"chat": "no room"}}, "asleep"),
         ("running", {"unproven": {"chat": "no room"}, "said": {"woken": ["chat-1"]}}, None),
         ("exited", {"unproven": {}, "said": {**ASLEEP, "woken": ["chat-1"]}}, "asleep"),
+        ("exited", {"said": ASLEEP, "networks": {"there": "n1"}}, "asleep"),
+        ("exited", {"said": ASLEEP, "networks": {"there": "n0"}}, None),
+        ("created", {"networks": {"there": "", "none": "n0"}}, "asleep"),
+        ("created", {"networks": {"gone": ""}}, None),
+        ("running", {"networks": {"gone": "n0"}}, "healthy"),
     ],
 )
 def test_the_quick_look_at_what_the_gateway_starts(
@@ -119,7 +129,7 @@ def test_the_quick_look_at_what_the_gateway_starts(
     verdicts, requests = look(tmp_path, state, **given)
     expected = None if verdict is None else {"web": "healthy", "task": "completed", "chat": verdict}
     assert verdicts == expected
-    assert requests <= 4, "containers, those not healthy, those that ended with 0, those that sleep"
+    assert requests <= 5, "containers, those not healthy, those that ended with 0, those that sleep, networks"
 
 
 def test_the_quick_look_finds_other_services_as_ever(tmp_path: Path) -> None:
