@@ -9,22 +9,27 @@ Compared is all that PostgreSQL itself writes about it: definitions, owners, gra
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 import docker
 import pytest
+from ansible_collections.modelyard.platform.plugins.module_utils._compose import migration
 from ansible_collections.modelyard.platform.plugins.module_utils._compose.engine import Engine
+from ansible_collections.modelyard.platform.plugins.module_utils._compose.exec_stream import Ended
 from ansible_collections.modelyard.platform.plugins.module_utils._compose.migration import (
     dump_database,
     migration_from_record,
     migration_to_record,
     restore_database,
 )
+from ansible_collections.modelyard.platform.plugins.module_utils._compose.postgres_server import run_beside_server
 from ansible_collections.modelyard.platform.plugins.module_utils._compose.project import Migration
 from ansible_collections.modelyard.platform.plugins.module_utils._errors import PlatformError
 from docker.models.containers import Container
@@ -207,6 +212,26 @@ def test_a_dump_that_cannot_be_finished_leaves_nothing(server: Server, folder: P
     guest = Migration(database=DATABASE, service="db", project=server.migration.project, user="guest")
     with pytest.raises(PlatformError, match=r"(?s)^Cannot dump database .*permission denied.*\(exit code 1\)"):
         dump_database(Engine(), guest, str(folder))
+    assert os.listdir(folder) == []
+
+
+def test_a_dump_of_which_the_end_is_missing_is_none(
+    server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """As where the disk stood still while the program ended: the engine cuts what was not read, and says nothing."""
+    server.make(10)
+
+    def cut(*args: Any, stdout: IO[bytes] | None = None, **more: Any) -> Ended:
+        whole = io.BytesIO()
+        done = run_beside_server(*args, stdout=whole, **more)
+        if stdout is not None:
+            content = whole.getvalue()
+            stdout.write(content[:-400] if content.startswith(b"PGDMP") else content)
+        return done
+
+    monkeypatch.setattr(migration, "run_beside_server", cut)
+    with pytest.raises(PlatformError, match="its end did not come, though pg_dump ended well; run again"):
+        dump_database(Engine(), server.migration, str(folder))
     assert os.listdir(folder) == []
 
 

@@ -35,6 +35,10 @@ from .project import Migration
 
 #: A custom-format archive begins so. Source: PostgreSQL's pg_backup_archiver.c.
 _MAGIC = b"PGDMP"
+# Follows the dump in the stream, not in the file: the engine gives up on a reader that is slow for two seconds at a
+# program's end, and says that the program ended well all the same.
+_END = b"modelyard: this dump is whole"
+_WITH_END = f'"$@" && printf %s "{_END.decode()}"'
 
 # Answers in any case: no answer at all is none, and a database that was missed would be migrated without a dump.
 _SIZE_SQL = (
@@ -193,10 +197,14 @@ def _write_dump(engine: Engine, container_id: str, migration: Migration, path: s
 
 def _stream_dump(engine: Engine, container_id: str, migration: Migration, stream: IO[bytes]) -> None:
     doing = f"Cannot dump database {migration.database!r}"
-    argv = ["pg_dump", "--format=custom", "--create", "--username", migration.user, "--no-password"]
-    done = run_beside_server(engine, container_id, [*argv, "--dbname", conninfo(migration.database)], stdout=stream)
-    refuse_failure(done, doing)
-    stream.flush()
+    argv = ["sh", "-c", _WITH_END, "sh", "pg_dump", "--format=custom", "--create", "--username", migration.user]
+    argv += ["--no-password", "--dbname", conninfo(migration.database)]
+    refuse_failure(run_beside_server(engine, container_id, argv, stdout=stream), doing)
+    size = stream.tell() - len(_END)
+    stream.seek(max(size, 0))
+    if stream.read() != _END:
+        raise PlatformError(f"{doing}: its end did not come, though pg_dump ended well; run again.")
+    stream.truncate(size)
     stream.seek(0)
     if stream.read(len(_MAGIC)) != _MAGIC:
         raise PlatformError(f"{doing}: pg_dump wrote no dump though it ended well; run again.")
