@@ -271,8 +271,8 @@ def test_an_engine_of_another_form_is_told() -> None:
     found = plan_inference([CHAT], {**engines(), "mine": {"prot": 81}}, facts())
     assert found["problems"] == [
         (
-            "Cannot use engine 'mine': it has no option 'prot'; known are command, cpu, environment, gpu, model, "
-            "port, proof, ready, shm_size, tmpfs, user, warm_up."
+            "Cannot use engine 'mine': it has no option 'prot'; known are command, cpu, environment, gpu, "
+            "loads_when_called, model, port, proof, ready, shm_size, tmpfs, user, warm_up."
         )
     ]
     assert set(found["services"]) == {"chat"}
@@ -372,6 +372,13 @@ WRONG: dict[str, tuple[list[Any], dict[str, Any], str]] = {
         (
             "Cannot serve 'llama': engine 'ollama' has no packages to build its image from, and site_images is "
             "'packages'; choose another engine, or allow this one image with 'image: {{ inference_ollama_image }}'."
+        ),
+    ),
+    "model-that-nobody-loads": (
+        [{**OLLAMA, "warm_up": False}], {},
+        (
+            "Cannot serve 'llama': engine 'ollama' loads its model with the first call, and warm_up is none; leave "
+            "'warm_up' out, or give the call that loads it."
         ),
     ),
     "number": (
