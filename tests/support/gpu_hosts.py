@@ -27,7 +27,7 @@ FIRST_ENTRY_SECONDS = 1_795_256_529
 _MERGED = ("files", "links", "nodes", "programs")
 
 
-class RecordedHost(Host):
+class DescribedHost(Host):
     """A host below a folder. Device nodes come from a table, because making some takes rights that tests lack."""
 
     def __init__(self, root: Path, description: Mapping[str, Any]) -> None:

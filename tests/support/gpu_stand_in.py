@@ -5,7 +5,7 @@
 """A Tesla T4 on a test host that has none: what the kernel, the driver and the toolkit show of one.
 
 The bus and the modules of the kernel are hidden by folders, device nodes are those of harmless devices, and NVIDIA's
-programs are scripts that answer as the recorded ones did. A unit sets it up at every start, before Docker.
+programs are scripts whose answers were written after public outputs. A unit sets it up at every start, before Docker.
 """
 
 from __future__ import annotations

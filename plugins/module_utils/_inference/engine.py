@@ -14,6 +14,7 @@ from .reading import Reader
 
 _KEYS = (
     "cpu", "gpu", "proof", "user", "command", "environment", "tmpfs", "shm_size", "port", "model", "ready", "warm_up",
+    "loads_when_called",
 )  # fmt: skip
 _VARIANT_KEYS = ("image", "recipe", "command", "environment")
 _PROOF_KEYS = ("environment", "guard")
@@ -36,7 +37,8 @@ class Engine:
     """A kind of inference server. ``cpu`` and ``gpu`` are None where it does not run on such.
 
     ``guard`` and ``proof_environment`` make a container end that was to use a GPU and does not. ``parts``: the names
-    that the files of a model must have, where its program tells them apart.
+    that the files of a model must have, where its program tells them apart. ``loads_when_called``: it is ready without
+    its model, which the warm-up loads.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Engine:
     kinds: tuple[str, ...]
     ready: Mapping[str, Any]
     warm_up: Mapping[str, Any]
+    loads_when_called: bool
 
 
 def parse_engine(name: str, found: Mapping[str, Any]) -> Engine:
@@ -84,6 +87,7 @@ def parse_engine(name: str, found: Mapping[str, Any]) -> Engine:
         kinds=model.texts("kinds"),
         ready=reader.mapping("ready"),
         warm_up=reader.mapping("warm_up"),
+        loads_when_called=reader.truth("loads_when_called", False),
     )
 
 

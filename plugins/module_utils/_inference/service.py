@@ -122,7 +122,12 @@ def parse_service(found: object, engines: Mapping[str, Engine], *, domain: str, 
 def _read_service(reader: Reader, name: str, engine: Engine, *, domain: str, memory_limit: str) -> Service:
     gpus = _parse_gpus(reader)
     idle_minutes = reader.number("idle_minutes", 0, least=0, most=365 * 24 * 60)
-    never_called = reader.found.get("warm_up") is False
+    warm_up = {} if reader.found.get("warm_up") is False else {**engine.warm_up, **reader.mapping("warm_up")}
+    if engine.loads_when_called and not warm_up:
+        raise reader.wrong(
+            f"engine {engine.name!r} loads its model with the first call, and warm_up is none",
+            "leave 'warm_up' out, or give the call that loads it",
+        )
     return Service(
         name=name,
         engine=engine,
@@ -146,7 +151,7 @@ def _read_service(reader: Reader, name: str, engine: Engine, *, domain: str, mem
         command=reader.texts("command"),
         port=int(reader.number("port", engine.port, least=1, most=65535)),
         ready={**engine.ready, **reader.mapping("ready")},
-        warm_up={} if never_called else {**engine.warm_up, **reader.mapping("warm_up")},
+        warm_up=warm_up,
         guard=reader.text("gpu_guard", engine.guard),
         replicas=_parse_replicas(reader, gpus),
     )

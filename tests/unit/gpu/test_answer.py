@@ -16,14 +16,14 @@ import yaml
 from ansible_collections.modelyard.platform.plugins.module_utils._gpu.answer import to_answer
 from ansible_collections.modelyard.platform.plugins.module_utils._gpu.judge import judge
 from ansible_collections.modelyard.platform.plugins.module_utils._gpu.observe import observe
-from support.gpu_hosts import CASES, FOLDER, HOSTS, RecordedHost, read_description
+from support.gpu_hosts import CASES, FOLDER, HOSTS, DescribedHost, read_description
 from support.tree import ROOT
 
 MIB = 1024 * 1024
 
 
 def answer(path: Path, folder: Path) -> dict[str, Any]:
-    facts = observe(RecordedHost(folder, read_description(path)), "/etc/docker/daemon.json")
+    facts = observe(DescribedHost(folder, read_description(path)), "/etc/docker/daemon.json")
     # As it reaches the controller: what is no plain data fails here.
     told: dict[str, Any] = json.loads(json.dumps(to_answer(facts, judge(facts))))
     return told

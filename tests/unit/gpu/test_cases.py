@@ -16,7 +16,7 @@ import yaml
 from ansible_collections.modelyard.platform.plugins.module_utils._gpu.facts import Code, Facts
 from ansible_collections.modelyard.platform.plugins.module_utils._gpu.judge import is_good, judge
 from ansible_collections.modelyard.platform.plugins.module_utils._gpu.observe import observe
-from support.gpu_hosts import CASES, HOSTS, RecordedHost, read_description
+from support.gpu_hosts import CASES, HOSTS, DescribedHost, read_description
 from support.tree import ROOT
 
 SETTINGS = "/etc/docker/daemon.json"
@@ -24,7 +24,7 @@ each_case = pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem.re
 
 
 def look(path: Path, folder: Path) -> Facts:
-    return observe(RecordedHost(folder, read_description(path)), SETTINGS)
+    return observe(DescribedHost(folder, read_description(path)), SETTINGS)
 
 
 @each_case
@@ -45,7 +45,7 @@ def test_every_sentence_says_what_is_not_possible_why_and_what_to_do(path: Path,
 
 @each_case
 def test_looking_changes_nothing(path: Path, tmp_path: Path) -> None:
-    host = RecordedHost(tmp_path, read_description(path))
+    host = DescribedHost(tmp_path, read_description(path))
     before = {entry: entry.lstat() for entry in sorted(tmp_path.rglob("*"))}
     first = observe(host, SETTINGS)
     after = {entry: entry.lstat() for entry in sorted(tmp_path.rglob("*"))}
@@ -80,13 +80,13 @@ def test_the_page_tells_every_code_with_its_severities() -> None:
 @pytest.mark.parametrize("name", ["an_installed_module_that_is_not_loaded", "a_card_without_a_driver"])
 def test_nvidia_smi_is_not_asked_where_it_would_load_the_module(name: str, tmp_path: Path) -> None:
     (path,) = [case for case in CASES if case.stem == name]
-    host = RecordedHost(tmp_path, read_description(path))
+    host = DescribedHost(tmp_path, read_description(path))
     assert observe(host, SETTINGS).smi.state == "not_asked"
     assert not [asked for asked in host.asked if asked.startswith("nvidia-smi")]
 
 
 def test_a_host_without_a_card_is_asked_nothing(tmp_path: Path) -> None:
     (path,) = [host for host in HOSTS if host.stem == "bare"]
-    host = RecordedHost(tmp_path, read_description(path))
+    host = DescribedHost(tmp_path, read_description(path))
     observe(host, SETTINGS)
     assert host.asked == []

@@ -15,7 +15,7 @@ from ansible_collections.modelyard.platform.plugins.module_utils._gpu.containers
     read_toolkit,
 )
 from ansible_collections.modelyard.platform.plugins.module_utils._gpu.facts import RunningEngine, Spec, SpecNode
-from support.gpu_hosts import FOLDER, RecordedHost, read_description
+from support.gpu_hosts import FOLDER, DescribedHost, read_description
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ from support.gpu_hosts import FOLDER, RecordedHost, read_description
 def test_the_toolkit_tells_its_version(said: str, expected: str, tmp_path: Path) -> None:
     told = read_description(FOLDER / "hosts" / "t4.yml")
     told["programs"]["nvidia-ctk --version"] = {"stdout": said}
-    assert read_toolkit(RecordedHost(tmp_path, told)).version == expected
+    assert read_toolkit(DescribedHost(tmp_path, told)).version == expected
 
 
 @pytest.mark.parametrize(

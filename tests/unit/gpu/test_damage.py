@@ -16,7 +16,7 @@ from ansible_collections.modelyard.platform.plugins.module_utils._gpu.judge impo
 from ansible_collections.modelyard.platform.plugins.module_utils._gpu.observe import observe
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.gpu_hosts import FOLDER, RecordedHost, read_description, read_text
+from support.gpu_hosts import FOLDER, DescribedHost, read_description, read_text
 
 NAMES = ("a100_mig", "h100", "t4", "two_rtx_4090")
 HOSTS = {name: read_description(FOLDER / "hosts" / f"{name}.yml") for name in NAMES}
@@ -58,5 +58,5 @@ def test_nothing_is_raised(data: st.DataObject) -> None:
     else:
         told["programs"][name] = {"stdout": damaged, "returncode": data.draw(st.sampled_from([0, 0, 1, 6, 18, 255]))}
     with tempfile.TemporaryDirectory() as folder:
-        facts = observe(RecordedHost(Path(folder), told), "/etc/docker/daemon.json")
+        facts = observe(DescribedHost(Path(folder), told), "/etc/docker/daemon.json")
         json.dumps(to_answer(facts, judge(facts)))

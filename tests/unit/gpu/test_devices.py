@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Names of the GPUs of recorded hosts, and the room that services have on them."""
+"""Names of the GPUs of hosts written after public outputs, and the room that services have on them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ansible_collections.modelyard.platform.plugins.module_utils._gpu.devices im
 from ansible_collections.modelyard.platform.plugins.module_utils._gpu.facts import Facts
 from ansible_collections.modelyard.platform.plugins.module_utils._gpu.observe import observe
 from ansible_collections.modelyard.platform.plugins.module_utils._gpu.room import plan_room
-from support.gpu_hosts import FOLDER, RecordedHost, read_description
+from support.gpu_hosts import FOLDER, DescribedHost, read_description
 
 HALVES = ("MIG-4e1b7c52-8d06-5f93-9a2c-60d3e8f1b745", "MIG-91d0f3a6-27c8-5b4e-8e15-cf72a94d3068")
 
 
 def host(name: str, folder: Path) -> Facts:
     [path] = FOLDER.glob(f"*/{name}.yml")
-    return observe(RecordedHost(folder, read_description(path)), "/etc/docker/daemon.json")
+    return observe(DescribedHost(folder, read_description(path)), "/etc/docker/daemon.json")
 
 
 def uuids(facts: Facts) -> list[str]:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What services ask for, held against recorded hosts."""
+"""What services ask for, held against hosts that were written after public outputs."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ansible_collections.modelyard.platform.plugins.module_utils._gpu.answer imp
 from ansible_collections.modelyard.platform.plugins.module_utils._gpu.facts import Facts
 from ansible_collections.modelyard.platform.plugins.module_utils._gpu.observe import observe
 from ansible_collections.modelyard.platform.plugins.module_utils._gpu.wants import Unmet, find_unmet, parse_wants
-from support.gpu_hosts import FOLDER, RecordedHost, read_description
+from support.gpu_hosts import FOLDER, DescribedHost, read_description
 
-#: Of the recorded A100 in MIG mode.
+#: Of the A100 in MIG mode.
 INSTANCE = "MIG-c9f2a1f0-6f0e-5bb6-8d2e-0a8d0c6a3d11"
 
 
 def host(name: str, folder: Path) -> Facts:
     [path] = [path for path in FOLDER.glob("*/*.yml") if path.stem == name]
-    return observe(RecordedHost(folder, read_description(path)), "/etc/docker/daemon.json")
+    return observe(DescribedHost(folder, read_description(path)), "/etc/docker/daemon.json")
 
 
 def ask(facts: Facts, *, installs_driver: bool = False, **said: Any) -> Unmet:

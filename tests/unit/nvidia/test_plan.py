@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is done on which host: recorded hosts with GPUs, and what else was seen there."""
+"""What is done on which host: hosts with GPUs after public outputs, and what else was seen there."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ansible_collections.modelyard.platform.plugins.module_utils._nvidia.plan im
     tell_reboot,
 )
 from ansible_collections.modelyard.platform.plugins.module_utils._nvidia.wanted import System, Wanted, unit_paths
-from support.gpu_hosts import FOLDER, RecordedHost, read_description
+from support.gpu_hosts import FOLDER, DescribedHost, read_description
 
 MACHINE = System("debian", "bookworm", "6.1.0-40-cloud-amd64", "amd64")
 SETTINGS: dict[str, Any] = {"runtimes": {"nvidia": {"path": "nvidia-container-runtime", "args": []}}}
@@ -32,7 +32,7 @@ ALL = frozenset(unit_paths(Wanted()))
 
 def facts_of(name: str, folder: Path) -> Facts:
     [path] = [path for path in FOLDER.glob("*/*.yml") if path.stem == name]
-    return observe(RecordedHost(folder, read_description(path)), "/etc/docker/daemon.json")
+    return observe(DescribedHost(folder, read_description(path)), "/etc/docker/daemon.json")
 
 
 def host(name: str, folder: Path, **seen: Any) -> Observed:
