@@ -158,10 +158,10 @@ class ServiceState:
         self.unread += 1
 
     def count(self, connections: int | None, now: float) -> None:
-        """Note what is in flight; what is not known may be anything."""
-        self.connections, self.unread = connections, 0
-        if connections != 0:
+        """Note what is in flight; what is not known may be anything, and what ended since the last look did so now."""
+        if connections != 0 or self.connections != 0 or self.unread:
             self.last_used = now
+        self.connections, self.unread = connections, 0
 
     def rise(self, now: float) -> None:
         """Note that it is awake. Whoever waited for it is let through next: to them it is in use."""

@@ -21,7 +21,8 @@ import docker
 import pytest
 from support.events import EventRecorder
 from support.gate import CLIENTS, NEVER, GateSite, Service, host_of, reply_to, running_site
-from support.gate_load import malformed_heads, open_websocket, send_mix, status_of
+from support.gate_count import least_open, reading_in_flight, served_by, too_low
+from support.gate_load import malformed_heads, send_mix, status_of
 from support.modules import run_module
 
 TASK = "Apply the project"
@@ -31,8 +32,9 @@ SERVICES = [
     Service("upload", 0.5),
     Service("crowd", 0.5),
     Service("hasty", 5, {"hold_seconds": 2}),
-    Service("patient", 5, {"hold_seconds": 20}),
-    Service("nap", 0, {"idle_seconds": 1}),
+    Service("patient", 1, {"hold_seconds": 20}, loading_seconds=4),
+    Service("nap", 0, {"idle_seconds": 2}),
+    Service("mix", 0, {"idle_seconds": 1}),
     Service("large", 0, {"vram_mib": {"0": 60}}),
     Service("larger", 0, {"vram_mib": {"0": 70}}),
     Service("wide"),
@@ -40,51 +42,16 @@ SERVICES = [
     Service("untouched"),
 ]
 PREFLIGHT = {"Origin": "https://app.test", "Access-Control-Request-Method": "POST"}
+UPGRADE = {
+    "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def gate(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GateSite]:
     with running_site(engine, tmp_path_factory.mktemp("gate"), SERVICES) as found:
         yield found
-
-
-def test_a_denied_request_never_wakes(gate: GateSite) -> None:
-    """A thousand of all kinds, over the edge; the last kind has a good key whose client was too often there."""
-    assert gate.ask("other", key="limited").status == 200
-    wrong, revoked = "0" * 40, issued(gate, "leaving", "*")
-    assert gate.ask("other", key=None, headers={"X-API-Key": revoked}).status == 200
-    revoke(gate, "leaving")
-    kinds: list[tuple[str, dict[str, str], int]] = [
-        ("GET", {}, 401),
-        ("POST", {"X-API-Key": wrong}, 403),
-        ("GET", {"Authorization": f"Bearer {revoked}"}, 403),
-        ("GET", {"X-API-Key": gate.key("app", "old")}, 403),
-        ("DELETE", {"X-API-Key": gate.key("narrow")}, 403),
-        ("GET", {"X-API-Key": gate.key("limited")}, 429),
-        ("GET", {"X-API-Key": gate.key("app"), "Authorization": f"Bearer {wrong}"}, 400),
-        ("HEAD", {"X-API-Key": wrong}, 403),
-        ("OPTIONS", {}, 401),
-        ("OPTIONS", PREFLIGHT, 204),
-    ]
-
-    def hundred(_index: int) -> Counter[tuple[int, int]]:
-        found: Counter[tuple[int, int]] = Counter()
-        with contextlib.closing(gate.connect("untouched")) as connection:
-            for _repeat in range(10):
-                for method, headers, status in kinds:
-                    found[status, reply_to(connection, method, "/echo", headers).status] += 1
-        return found
-
-    with ThreadPoolExecutor(4) as pool:
-        found = sum(pool.map(hundred, range(10)), Counter[tuple[int, int]]())
-    assert {expected for expected, _got in found} == {got for _expected, got in found}
-    assert all(expected == got for expected, got in found), found
-    assert found.total() == 1000
-    with contextlib.closing(gate.connect("untouched")) as connection:
-        assert connection.sock is not None
-        assert open_websocket(connection.sock, host_of("untouched"))[0] == 401
-    assert gate.state("untouched")["StartedAt"] == NEVER
-    assert gate.phase("untouched") == "asleep"
 
 
 def test_the_first_good_one_waits_until_it_is_awake(gate: GateSite) -> None:
@@ -119,10 +86,20 @@ def test_who_waits_too_long_is_told_to_come_back(gate: GateSite) -> None:
     assert starts(recorder, gate, "hasty") == 1
 
 
-def test_who_may_wait_longer_is_answered(gate: GateSite) -> None:
-    reply = gate.ask("patient")
-    assert reply.status == 200
-    assert reply.seconds > 4
+def test_who_may_wait_longer_is_answered_when_the_model_is_loaded_and_not_when_the_port_is_open(gate: GateSite) -> None:
+    def ask(pause: float) -> int:
+        time.sleep(pause)
+        return gate.ask("patient").status
+
+    with EventRecorder(gate.site.engine) as recorder, ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(ask, (0, 1.5, 3))) == [200] * 3
+    assert starts(recorder, gate, "patient") == 1
+    served = served_by(gate, "patient")
+    calls = [one for one in served if one.path == "/health"]
+    assert {one.status for one in calls[:-1]} == {503}, "it was asked while it was loading"
+    # Nobody was sent to it before: there are as many requests as clients.
+    asked = [(one.status, one.began > calls[-1].began) for one in served if one.path == "/echo"]
+    assert (calls[-1].status, asked) == (200, [(200, True)] * 3)
 
 
 @pytest.mark.parametrize(
@@ -428,29 +405,83 @@ def test_a_key_is_in_force_when_it_was_issued_and_one_that_cannot_be_is_told(gat
     assert gate.ask("chat", key=None, headers=alice).status == 403
 
 
-def test_an_idle_service_is_stopped_and_never_during_a_request(gate: GateSite) -> None:
-    streamed = gate.ask("nap", "/stream?seconds=9")
-    assert (streamed.status, streamed.body[-11:]) == (200, b"data: end\n\n")
-    gate.until("nap", "asleep", seconds=20)
-    gate.until_stopped("nap")
-    for figure in ('sleeps_total{service="nap",why="idle"}', 'wakes_total{service="nap",result="ready"}'):
-        assert gate.figure(figure) >= 1
+def test_an_idle_service_is_stopped_after_its_time_and_never_during_a_request(gate: GateSite) -> None:
+    """Nor by a gateway that begins anew meanwhile: of what the one before let through, the count alone tells."""
+    assert gate.ask("nap").status == 200
+    assert gate.figure('wakes_total{service="nap",result="ready"}') == 1
+    with EventRecorder(gate.site.engine) as recorder, ThreadPoolExecutor(1) as pool:
+        streamed = pool.submit(gate.ask, "nap", "/stream?seconds=11")
+        until_figure(gate, 'in_flight{service="nap"}', 1)
+        gate.part("gateway").restart()
+        assert (streamed.result().status, streamed.result().body[-11:]) == (200, b"data: end\n\n")
+        gate.until_stopped("nap")
+        until_figure(gate, 'sleeps_total{service="nap",why="idle"}', 1)
+    [stream] = [one for one in served_by(gate, "nap") if one.path.startswith("/stream")]
+    [(_kill, asked), (_die, ended)] = happened(recorder, gate, "nap")
+    assert stream.until + 2 <= asked <= ended < stream.until + 2 + 5
     slept = json.loads((gate.site.directory / "state/gateway/asleep.json").read_text(encoding="utf-8"))
     assert slept["containers"][str(gate.container("nap").id)] == gate.state("nap")["ExitCode"]
 
 
+def test_a_denied_request_never_wakes(gate: GateSite) -> None:
+    """A thousand of all kinds, over the edge, to a service that has served and sleeps."""
+    if gate.state("nap")["StartedAt"] == NEVER:
+        assert gate.ask("nap").status == 200
+    gate.until_stopped("nap")
+    slept = gate.state("nap")
+    assert (slept["Status"], slept["StartedAt"] > NEVER) == ("exited", True)
+    assert [gate.ask("other", key="limited") for _index in range(2)][-1].status == 429
+    wrong, revoked = {"X-API-Key": "0" * 40}, issued(gate, "leaving", "*")
+    assert gate.ask("other", key=None, headers={"X-API-Key": revoked}).status == 200
+    revoke(gate, "leaving")
+    bad: list[tuple[dict[str, str], int]] = [
+        ({}, 401),
+        (wrong, 403),
+        ({"Authorization": f"Bearer {revoked}"}, 403),
+        ({"X-API-Key": gate.key("app", "old")}, 403),
+        ({"X-API-Key": gate.key("narrow")}, 403),
+        ({"X-API-Key": gate.key("limited")}, 429),
+        ({"X-API-Key": gate.key("app"), "Authorization": f"Bearer {'0' * 40}"}, 400),
+    ]
+    kinds = [(method, headers, status) for method in ("GET", "HEAD") for headers, status in bad]
+    kinds += [("GET", {**UPGRADE, **headers}, status) for headers, status in bad]
+    kinds += [("POST", wrong, 403), ("DELETE", wrong, 403), ("OPTIONS", {}, 401), ("OPTIONS", PREFLIGHT, 204)]
+
+    def hundred(_index: int) -> Counter[tuple[int, int]]:
+        found: Counter[tuple[int, int]] = Counter()
+        with contextlib.closing(gate.connect("nap")) as connection:
+            for _repeat in range(4):
+                for method, headers, status in kinds:
+                    found[status, reply_to(connection, method, "/echo", headers).status] += 1
+        return found
+
+    with ThreadPoolExecutor(4) as pool:
+        found = sum(pool.map(hundred, range(10)), Counter[tuple[int, int]]())
+    assert {expected for expected, _got in found} == {got for _expected, got in found} == {204, 400, 401, 403, 429}
+    assert all(expected == got for expected, got in found), found
+    assert found.total() == 1000
+    assert gate.state("nap") == slept
+    assert gate.phase("nap") == "asleep"
+
+
 def test_two_that_do_not_fit_together_are_never_awake_together(gate: GateSite) -> None:
+    """A busy one is waited for, an idle one is put to sleep: each in turn."""
     assert gate.ask("large").status == 200
-    with ThreadPoolExecutor(2) as pool:
+    with EventRecorder(gate.site.engine) as recorder, ThreadPoolExecutor(2) as pool:
         busy = pool.submit(gate.ask, "large", "/stream?seconds=3")
         time.sleep(0.5)
         waiting = pool.submit(gate.ask, "larger")
-        while not waiting.done():
-            assert not (gate.is_running("large") and gate.is_running("larger"))
-            time.sleep(0.1)
         assert busy.result().body.endswith(b"data: end\n\n")
-    assert waiting.result().status == 200
-    assert not gate.is_running("large")
+        assert waiting.result().status == 200
+        assert gate.ask("large").status == 200
+    moves = [
+        (time, service, action)
+        for service in ("large", "larger")
+        for action, time in happened(recorder, gate, service, "die", "start")
+    ]
+    assert [move[1:] for move in sorted(moves)] == [
+        ("large", "die"), ("larger", "start"), ("larger", "die"), ("large", "start"),
+    ]  # fmt: skip
 
 
 def test_without_the_gateway_the_gate_is_closed(gate: GateSite) -> None:
@@ -569,25 +600,43 @@ def places(gate: GateSite) -> dict[str, str]:
     return {"site_directory": str(gate.site.directory), "secret_store": str(gate.roles.secret_store)}
 
 
+def happened(recorder: EventRecorder, gate: GateSite, service: str, *actions: str) -> list[tuple[str, float]]:
+    """Return what was done to a service meanwhile, and when: ``kill`` is the begin of a stop, ``die`` its end."""
+    name = gate.site.name(f"inference-{service}")
+    return [
+        (event.action, event.time)
+        for event in recorder.events
+        if event.attributes.get("name") == name and event.action in (actions or ("start", "kill", "die"))
+    ]
+
+
 def starts(recorder: EventRecorder, gate: GateSite, service: str) -> int:
     """Return how often a service was started meanwhile."""
-    name = gate.site.name(f"inference-{service}")
-    return sum(1 for event in recorder.events if event.action == "start" and event.attributes.get("name") == name)
+    return len(happened(recorder, gate, service, "start"))
 
 
 def load_with_restarts(gate: GateSite, seed: int, *, number: int, seconds: float) -> None:
-    assert gate.ask("chat").status == 200
-    with ThreadPoolExecutor(1) as pool:
-        sent = pool.submit(send_mix, gate, "chat", number, seed, seconds)
+    """To a service whose idle time is a second: it sleeps when all is over, and not before."""
+    assert gate.ask("mix").status == 200
+    with (
+        EventRecorder(gate.site.engine) as recorder,
+        reading_in_flight(gate, "mix") as readings,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        sent = pool.submit(send_mix, gate, "mix", number, seed, seconds)
         time.sleep(seconds * 0.3)
         gate.part("gateway").restart()
+        restarted = time.time()
         time.sleep(seconds * 0.2)
         gate.part("gate").restart(timeout=60)
         found = sent.result()
+        gate.until_stopped("mix", seconds=30)
     assert found.total() == number
     assert not [what for what in found if what.startswith(("cut", "closed"))], found
-    deadline = time.monotonic() + 30
-    while (left := gate.figure('in_flight{service="chat"}')) != 0:
-        assert time.monotonic() < deadline, f"{left} are still counted"
-        time.sleep(0.5)
-    assert gate.is_running("chat")
+    served = served_by(gate, "mix")
+    [(_kill, asked), (_die, _ended)] = happened(recorder, gate, "mix")
+    assert asked >= max(one.until for one in served) + 1
+    assert too_low(readings, served) == []
+    busy = [one.asked > restarted for one in readings if one.in_flight and least_open(served, one.asked, one.answered)]
+    assert (busy.count(False) > 5, busy.count(True) > 5) == (True, True), "there was something to count"
+    assert gate.figure('in_flight{service="mix"}') == 0

@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Role inference on CPUs: osam and llama.cpp with models that are made here, asked directly and over the edge."""
+"""Role inference on CPUs: osam and llama.cpp with models that are made here, asked directly and over the edge.
+
+Beside them a server of one's own, of which the role knows no more than image, port and readiness.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,11 @@ import openai
 import pytest
 import yaml
 from docker.models.containers import Container
+from support import images
 from support.answers import answers_of
 from support.declared import processes
 from support.edge import DOMAIN, Edge
-from support.gate import TLS_SECRETS, GateSite
+from support.gate import STAND_IN, TLS_SECRETS, GateSite
 from support.model_server import sha256_of
 from support.pictures import picture
 from support.ports import free_ports
@@ -75,6 +79,10 @@ def services(folder: Path, *, seed: int = 7) -> list[dict[str, Any]]:
             "model": file_of(folder / f"tiny-{seed}.gguf", tiny_gguf(seed)),
             "arguments": ["--ctx-size", "512", "--parallel", "2"],
         },
+        {
+            "name": "own", "engine": "custom", "image": images.ensure(STAND_IN), "port": 8080,
+            "ready": {"path": "/health"}, "memory_limit": "256m",
+        },
     ]  # fmt: skip
 
 
@@ -118,7 +126,7 @@ def way(first: RoleRun, roles: SiteOfRoles) -> GateSite:
     assert gate.rc == 0, gate.output[-4000:]
     ca = roles.site.directory / "projects" / roles.site.name("traefik") / "private/ca/ca.pem"
     found = Edge(roles, roles.variables["site_ports"], edge, [*TLS_SECRETS, *keys], ca.read_text(encoding="ascii"))
-    for service in ("fields", "chat"):
+    for service in ("fields", "chat", "own"):
         found.wait_for(f"{service}.{DOMAIN}", 401)
     return GateSite(roles, found, {})
 
@@ -171,8 +179,19 @@ def generate(roles: SiteOfRoles, model: str = "tiny:test") -> tuple[int, Any]:
     return status, json.loads(answer)
 
 
+def directly(roles: SiteOfRoles, found: dict[str, Any]) -> Any:
+    """Return whether a mask that was served is the one that its model gives without a server, and how large that is."""
+    asked = {
+        "image": PICTURE, "prompt": {"points": [POINT], "point_labels": [1]}, "mask": found["mask"],
+        "box": found["bounding_box"],
+    }  # fmt: skip
+    code, said = container(roles, "fields").exec_run(["python", "-c", DIRECTLY, json.dumps(asked)])
+    assert code == 0, said
+    return json.loads(bytes(said).splitlines()[-1])
+
+
 def test_services_are_healthy_without_rights_each_in_a_network_of_its_own(first: RoleRun, roles: SiteOfRoles) -> None:
-    for service in ("fields", "chat"):
+    for service in ("fields", "chat", "own"):
         found = container(roles, service)
         assert found.attrs["State"]["Health"]["Status"] == "healthy"
         assert {process["Uid"].split()[0] for process in processes(found)} == {"10020"}
@@ -181,8 +200,8 @@ def test_services_are_healthy_without_rights_each_in_a_network_of_its_own(first:
         assert found.attrs["HostConfig"]["ReadonlyRootfs"]
         assert found.attrs["HostConfig"]["CapDrop"] == ["ALL"]
         assert not found.attrs["HostConfig"]["PortBindings"]
-        [models] = [mount for mount in found.attrs["Mounts"] if mount["Destination"] == "/models"]
-        assert models["RW"] is False
+        models = [mount["RW"] for mount in found.attrs["Mounts"] if mount["Destination"] == "/models"]
+        assert models == ([] if service == "own" else [False])
 
 
 def test_no_service_reaches_another_one(first: RoleRun, roles: SiteOfRoles) -> None:
@@ -197,15 +216,9 @@ def test_a_mask_is_what_the_model_gives_when_run_directly(first: RoleRun, roles:
     assert status == 200
     [found] = answer["annotations"]
     assert found["bounding_box"] == {"xmin": 31, "ymin": 21, "xmax": 89, "ymax": 79}
-    asked = {
-        "image": PICTURE, "prompt": {"points": [POINT], "point_labels": [1]}, "mask": found["mask"],
-        "box": found["bounding_box"],
-    }  # fmt: skip
-    code, said = container(roles, "fields").exec_run(["python", "-c", DIRECTLY, json.dumps(asked)])
-    assert code == 0, said
-    directly = json.loads(bytes(said).splitlines()[-1])
-    assert directly == {"equal": True, "pixels": directly["pixels"]}
-    assert 2600 < directly["pixels"] < 2900
+    told = directly(roles, found)
+    assert told["equal"]
+    assert 2600 < told["pixels"] < 2900
 
 
 def test_a_model_that_is_not_served_is_refused_and_not_downloaded(first: RoleRun, roles: SiteOfRoles) -> None:
@@ -233,15 +246,22 @@ def test_a_chat_is_answered_whole_and_streamed(first: RoleRun, roles: SiteOfRole
     assert all(json.loads(event)["object"] == "chat.completion.chunk" for event in events[:-1])
 
 
-def test_segmentation_answers_over_the_edge_with_a_key_alone(way: GateSite) -> None:
+def test_segmentation_answers_over_the_edge_with_a_key_alone(way: GateSite, roles: SiteOfRoles) -> None:
     body = {"model": "tiny:test", "image": PICTURE, "prompt": {"points": [POINT], "point_labels": [1]}}
     asked = {"method": "POST", "headers": {"Content-Type": "application/json"}, "body": json.dumps(body).encode()}
     assert way.ask("fields", "/api/generate", key=None, **asked).status == 401
     reply = way.ask("fields", "/api/generate", key="narrow", **asked)
     assert reply.status == 200
     [found] = reply.told["annotations"]
-    assert found["bounding_box"] == {"xmin": 31, "ymin": 21, "xmax": 89, "ymax": 79}
+    assert directly(roles, found)["equal"]
     assert way.ask("chat", "/v1/models", key="narrow").status == 403
+
+
+def test_a_server_of_ones_own_answers_over_the_edge_with_a_key_alone(way: GateSite) -> None:
+    assert way.ask("own", key=None).status == 401
+    assert way.ask("own", key="narrow").status == 403
+    reply = way.ask("own", "/echo?x=1", key="notebook")
+    assert (reply.status, reply.told["path"]) == (200, "/echo?x=1")
 
 
 def test_the_client_of_openai_streams_over_the_edge(way: GateSite, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 import docker
 import pytest
 from support.events import EventRecorder, Snapshot, derive_actions, take_snapshot
+from support.gate_count import Reading, Served, least_open, too_low
 from support.modules import run_by_ansible
 from support.proxy import RecordingProxy
 from support.site import Site
@@ -219,3 +220,12 @@ def test_postgres_serves_and_keeps_its_rows_over_a_new_container(compose: Compos
     compose.run("exec", "-T", "db", "psql", "-c", "create table sentinel as select 42 as answer")
     compose.run("up", "--detach", "--wait", "--force-recreate")
     compose.run("exec", "-T", "db", "sh", "-c", "test $(psql -Atc 'select answer from sentinel') = 42")
+
+
+def test_a_count_may_be_as_old_as_a_look_and_not_below_what_was_open_all_that_time() -> None:
+    served = [Served("/stream", 200, 10, 20), Served("/stream", 200, 14, 30), Served("/echo", 200, 12, 13)]
+    assert [least_open(served, *span) for span in ((9, 9.5), (12, 12.5), (12, 15), (15, 19), (9, 19), (19, 21))] == [
+        0, 2, 1, 2, 0, 1,
+    ]  # fmt: skip
+    readings = [Reading(17, 17.1, 2), Reading(18, 18.1, 1), Reading(15, 15.1, 1), Reading(20.1, 20.2, 1)]
+    assert too_low(readings, served) == [(readings[1], 2)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -49,11 +50,12 @@ NEVER = "0001-01-01T00:00:00Z"
 
 @dataclass(frozen=True)
 class Service:
-    """What stands for an engine: how long it needs to start, and what is declared of it."""
+    """What stands for an engine: how long until its port is open, what is declared of it, how long it answers 503."""
 
     name: str
     start_seconds: float = 0.0
     declared: Mapping[str, Any] = field(default_factory=dict)
+    loading_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -132,12 +134,11 @@ class GateSite:
         return str(networks[self.site.name("edge")]["IPAddress"])
 
     def figure(self, name: str) -> float:
-        """Return a figure of the gateway, such as ``in_flight{service="chat"}``."""
+        """Return a figure of the gateway, such as ``in_flight{service="chat"}``; NaN where it is not known."""
         script = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9090/-/metrics').read().decode())"
         told = self.inside("gateway", "python", "-c", script)
         found = [line.rpartition(" ")[2] for line in told.splitlines() if line.startswith(f"modelyard_gateway_{name} ")]
-        assert found, f"no {name} in {told}"
-        return float(found[0])
+        return float(found[0]) if found else math.nan
 
     def inside(self, part: str, *command: str) -> str:
         """Return what a command in a container of the project writes."""
@@ -190,7 +191,8 @@ class GateSite:
             self.site.engine.networks.create(network, internal=True)
         self.site.engine.containers.create(
             images.ensure(STAND_IN), name=self.site.name(f"inference-{service.name}"), init=True,
-            network=network or self.site.name("inference"), environment={"START_SECONDS": str(service.start_seconds)},
+            network=network or self.site.name("inference"),
+            environment=[f"START_SECONDS={service.start_seconds}", f"LOADING_SECONDS={service.loading_seconds}"],
         )  # fmt: skip
 
 

@@ -2,7 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Stands for an inference service: tells what reached it, streams, and speaks WebSocket. ``PORT``, ``START_SECONDS``.
+"""Stands for an inference service: tells what reached it, streams, and speaks WebSocket.
+
+Variables: ``PORT``; ``START_SECONDS`` until its port is open; ``LOADING_SECONDS`` after that it answers 503 to all.
 
 ``/health``            200
 ``/echo``              method, path, headers and digest of the body of the request, as JSON
@@ -11,6 +13,9 @@
 ``/status?code=N``     that status
 ``/redirected``        200, with headers by which nginx would send the request to another place
 ``/ws``                WebSocket, whose every message comes back
+
+Of each request, when it is through, it writes a line of JSON: path, status, when it began, and until when whoever sent
+it surely waited for more (both as ``time.time()``).
 """
 
 from __future__ import annotations
@@ -32,14 +37,27 @@ _MAGIC = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    loaded_at = 0.0
 
     def _number(self, name: str) -> float:
         return float(parse_qs(urlsplit(self.path).query).get(name, ["0"])[0])
 
     def do_GET(self) -> None:
+        self._status, self._began = 0, time.time()
+        self._until = self._began
+        try:
+            self._serve()
+        finally:
+            told = {"path": self.path, "status": self._status, "began": self._began, "until": self._until}
+            sys.stdout.write(f"{json.dumps(told)}\n")
+            sys.stdout.flush()
+
+    def _serve(self) -> None:
         body = self._body()
         path = urlsplit(self.path).path
-        if path == "/ws":
+        if time.monotonic() < self.loaded_at:
+            self._say({}, 503)
+        elif path == "/ws":
             self._websocket()
         elif path == "/stream":
             self._stream(self._number("seconds"))
@@ -72,6 +90,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _say(self, told: Any, status: int = 200, more: dict[str, str] | None = None) -> None:
         content = json.dumps(told).encode()
+        self._until = time.time()
         self.send_response(status)
         headers = {"Content-Type": "application/json", "Content-Length": str(len(content)), **(more or {})}
         for name, value in headers.items():
@@ -86,9 +105,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         end = time.monotonic() + seconds
+        before = self._began
         while time.monotonic() < end:
+            now = time.time()
             self._chunk(b"data: part\n\n")
+            # The first write to one who has left succeeds.
+            self._until, before = before, now
             time.sleep(0.1)
+        self._until = time.time()
         self._chunk(b"data: end\n\n")
         self._chunk(b"")
 
@@ -112,11 +136,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 (size,) = struct.unpack("!H", self.rfile.read(2))
             mask, masked = self.rfile.read(4), self.rfile.read(size)
             plain = bytes(byte ^ mask[index % 4] for index, byte in enumerate(masked))
+            self._until = time.time()
             self.wfile.write(bytes([0x81, len(plain)]) + plain)
 
-    def log_message(self, *_arguments: Any) -> None:
-        sys.stdout.write(f"{self.command} {self.path}\n")
-        sys.stdout.flush()
+    def log_request(self, code: int | str = 0, _size: int | str = 0) -> None:
+        self._status = int(code)
 
 
 class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
@@ -126,4 +150,5 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
 if __name__ == "__main__":
     time.sleep(float(os.environ.get("START_SECONDS", "0")))
+    Handler.loaded_at = time.monotonic() + float(os.environ.get("LOADING_SECONDS", "0"))
     Server(("", int(os.environ.get("PORT", "8080"))), Handler).serve_forever()

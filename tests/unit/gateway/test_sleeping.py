@@ -49,6 +49,13 @@ async def until_asleep(site: FakeSite, name: str = "chat", most: float = 10_000.
     return now()
 
 
+async def until_looked_at(site: FakeSite, name: str = "chat") -> None:
+    """Return right after a look at the connections."""
+    site.fleet.states[name].unread = 1
+    while site.fleet.states[name].unread:
+        await asyncio.sleep(0.01)
+
+
 def test_asleep_after_the_idle_time_and_not_before(tmp_path: Path) -> None:
     async def ask() -> None:
         async with site_of(tmp_path).running() as site:
@@ -69,9 +76,30 @@ def test_never_during_a_request_and_a_whole_idle_time_after_its_end(tmp_path: Pa
             site.container("chat").connections = 1
             await asyncio.sleep(1000)
             assert site.phase("chat") == "awake"
+            await until_looked_at(site)
+            await asyncio.sleep(site.timing.watch_seconds * 0.9)
             site.container("chat").connections = 0
             ended = now()
-            assert ended + 58 <= await until_asleep(site) <= ended + 64
+            assert ended + 60 <= await until_asleep(site) <= ended + 64
+
+    run(ask())
+
+
+def test_a_request_that_nobody_saw_in_flight_is_followed_by_a_whole_idle_time_too(tmp_path: Path) -> None:
+    """It begins after one look at the connections and ends before the next one."""
+
+    async def ask() -> None:
+        async with site_of(tmp_path, idle_seconds=61).running() as site:
+            await site.ask()
+            await asyncio.sleep(20)
+            await until_looked_at(site)
+            await site.ask()
+            site.container("chat").connections = 1
+            await asyncio.sleep(site.timing.watch_seconds * 0.9)
+            site.container("chat").connections = 0
+            assert site.fleet.states["chat"].unread == 1, "nobody looked meanwhile"
+            ended = now()
+            assert ended + 61 <= await until_asleep(site) <= ended + 65
 
     run(ask())
 
@@ -148,7 +176,7 @@ def test_what_cannot_be_counted_may_be_anything(tmp_path: Path) -> None:
             assert site.phase("chat") == "awake"
             site.reads_fail = False
             certain = now()
-            assert await until_asleep(site) >= certain + 58, "a whole idle time after the count is certain"
+            assert await until_asleep(site) >= certain + 60, "a whole idle time after the count is certain"
 
     run(ask())
 
