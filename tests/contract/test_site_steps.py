@@ -7,11 +7,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.evaluated import evaluate, read
 
 ORDER = ["site", "docker", "traefik", "postgres", "gateway", "inference", "homepage", "firewall"]
+
+
+def steps(state: str, order: list[str], folder: Path) -> Any:
+    """Return the roles in the order in which they are applied."""
+    names = ("__site_steps", "__site_loop", "__site_guards", "__site_wakers", "__site_preparers")
+    variables = {"site_state": state, "site_order": order}
+    return evaluate(read("site/vars/main.yml", *names), variables, folder)["__site_steps"]
 
 
 @pytest.mark.parametrize(
@@ -26,7 +34,11 @@ ORDER = ["site", "docker", "traefik", "postgres", "gateway", "inference", "homep
 def test_who_starts_containers_of_others_is_stopped_before_them(
     state: str, expected: list[str], tmp_path: Path
 ) -> None:
-    names = ("__site_steps", "__site_loop", "__site_guards", "__site_wakers")
-    expressions = read("site/vars/main.yml", *names)
-    variables = {"site_state": state, "site_order": ORDER}
-    assert evaluate(expressions, variables, tmp_path)["__site_steps"] == expected
+    assert steps(state, ORDER, tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"), [("present", ["nvidia", "traefik", "gateway"]), ("absent", ["gateway", "traefik", "nvidia"])]
+)
+def test_gpus_are_known_before_whoever_shares_them_out(state: str, expected: list[str], tmp_path: Path) -> None:
+    assert steps(state, ["site", "docker", "traefik", "gateway", "nvidia"], tmp_path) == expected

@@ -10,7 +10,6 @@ the roles take them as they are. That leaves the network to the packages of the 
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,19 +37,10 @@ class Deployed:
 
 def write_inventory(host: Host, folder: Path) -> None:
     """Write the inventory of a team that has one server; the key is made for it."""
-    key = folder / "key"
-    if not key.exists():
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-    host.authorize(key.with_suffix(".pub").read_text(encoding="utf-8"))
-    server = {
-        "ansible_host": host.address(), "ansible_user": "admin", "ansible_ssh_private_key_file": str(key),
-        "ansible_become": True, "ansible_python_interpreter": "/usr/bin/python3",
-        "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ControlPath=none",
-    }  # fmt: skip
     values = {"site_domain": DOMAIN, "site_images": "packages", "site_tls": "local_ca"}
     inventory = {
         "all": {
-            "hosts": {"server": server}, "vars": values,
+            "hosts": {"server": host.admit(folder)}, "vars": values,
             "children": {name: {"hosts": {"server": {}}} for name in GROUPS},
         }
     }  # fmt: skip

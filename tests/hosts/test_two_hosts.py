@@ -84,18 +84,9 @@ class Deployed:
 
 def write_inventory(hosts: dict[str, Host], private: dict[str, str], folder: Path, **variables: object) -> None:
     """Write the inventory of a team that has two servers; the key is made for it."""
-    key = folder / "key"
-    if not key.exists():
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-    servers = {}
-    for name, host in hosts.items():
-        host.authorize(key.with_suffix(".pub").read_text(encoding="utf-8"))
-        servers[name] = {"ansible_host": host.address(), "site_private_address": private[host.name]}
+    servers = {name: {**host.admit(folder), "site_private_address": private[host.name]} for name, host in hosts.items()}
     values = {
-        "ansible_user": "admin", "ansible_ssh_private_key_file": str(key), "ansible_become": True,
-        "ansible_python_interpreter": "/usr/bin/python3",
-        "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ControlPath=none "
-                                   "-o ConnectTimeout=5 -o ServerAliveInterval=2 -o ServerAliveCountMax=2",
+        "ansible_ssh_extra_args": "-o ConnectTimeout=5 -o ServerAliveInterval=2 -o ServerAliveCountMax=2",
         "site_domain": DOMAIN, "site_images": "packages", "site_tls": "local_ca", **variables,
     }  # fmt: skip
     groups: dict[str, Any] = {group: {"hosts": {name: {}}} for group, name in GROUPS.items()}

@@ -11,7 +11,8 @@ programs are scripts whose answers were written after public outputs. A unit set
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from support.gpu_hosts import FOLDER
 
@@ -36,8 +37,12 @@ WantedBy=sysinit.target
 """
 _START = f"""\
 set -e
+# What dkms has built is loaded at a start.
+[ ! -e {_PLACE}/built ] || cp -r {_PLACE}/built/. {_PLACE}/module
 mount --bind {_PLACE}/bus /sys/bus/pci/devices
 mount --bind {_PLACE}/module /sys/module
+[ -e {_PLACE}/module/nvidia ] || exit 0
+ln -sfn ../drivers/nvidia {_PLACE}/bus/0000:00:1e.0/driver
 rm -f /dev/nvidiactl /dev/nvidia0 /dev/nvidia-uvm
 mknod -m 666 /dev/nvidiactl c 1 3
 mknod -m 666 /dev/nvidia-uvm c 1 3
@@ -85,22 +90,27 @@ _TOOLKIT = {
     "nvidia-container-runtime": _RUNTIME,
 }  # fmt: skip
 _CONTROL = """\
-Package: nvidia-container-toolkit
-Version: 1.18.2-1
+Package: {name}
+Version: {version}
 Architecture: all
+Depends: {depends}
 Maintainer: Nobody <nobody@example.org>
-Description: stand-in for NVIDIA's container toolkit
+Description: stand-in for a package of NVIDIA's
 """
-#: Builds a repository with the toolkit as NVIDIA's is laid out, signed by a key that is made for it.
+_LIBRARY = "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so"
+_MODINFO = f"""\
+#!/bin/sh
+[ "$1" = nvidia ] && [ -e {_PLACE}/built ] && echo "version: {VERSION}"
+"""
+#: Builds a repository as NVIDIA's are laid out, signed by a key that is made for it.
 _REPOSITORY = """\
 set -e
 export GNUPGHOME=$(mktemp -d)
 gpg --batch --quiet --passphrase '' --quick-gen-key 'Nobody <nobody@example.org>' rsa3072 sign never
-mkdir -p {place}/stable/deb/amd64
-gpg --armor --export > {place}/gpgkey
-cd {place}/stable/deb/amd64
-chmod 755 {place}/package/usr/bin/*
-dpkg-deb --build --root-owner-group {place}/package . > /dev/null
+mkdir -p {place}/{folder}
+gpg --armor --export > {place}/{key}
+cd {place}/{folder}
+for package in {place}/packages/*; do dpkg-deb --build --root-owner-group $package . > /dev/null; done
 apt-ftparchive packages . > Packages
 apt-ftparchive release . > {place}/Release
 mv {place}/Release .
@@ -113,12 +123,11 @@ gpgconf --kill all
 def files() -> dict[str, tuple[str, int]]:
     """Return path to text and mode of all that a host gets of card and driver."""
     card = f"{_PLACE}/bus/0000:00:1e.0"
-    library = "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so"
     smi = (FOLDER / "outputs" / "t4.xml").read_text(encoding="utf-8")
     plain = {
         f"{card}/vendor": "0x10de\n", f"{card}/class": "0x030200\n", f"{card}/device": "0x1eb8\n",
         f"{_PLACE}/module/nvidia/version": f"{VERSION}\n", f"{_PLACE}/smi.xml": smi, f"{_PLACE}/spec": _SPEC,
-        f"{_PLACE}/start": _START, f"{library}.{VERSION}": "",
+        f"{_PLACE}/start": _START, f"{_LIBRARY}.{VERSION}": "",
         "/etc/systemd/system/gpu-stand-in.service": _UNIT,
     }  # fmt: skip
     return {**{path: (text, 0o644) for path, text in plain.items()}, "/usr/bin/nvidia-smi": (_SMI, 0o755)}
@@ -135,17 +144,63 @@ def install(must: Callable[[str], object], *, with_toolkit: bool = True) -> None
     :param must: runs a line as root there.
     """
     _put(must, {**files(), **(toolkit_files() if with_toolkit else {})})
-    library = "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so"
-    must(f"ln -sfn ../drivers/nvidia {_PLACE}/bus/0000:00:1e.0/driver")
-    must(f"ln -sfn libnvidia-ml.so.{VERSION} {library}.1")
+    must(f"ln -sfn libnvidia-ml.so.{VERSION} {_LIBRARY}.1")
     must("systemctl daemon-reload && systemctl enable --quiet gpu-stand-in && systemctl start gpu-stand-in")
 
 
-def make_repository(must: Callable[[str], str], place: str) -> str:
-    """Make a repository of the toolkit on a host that has GnuPG and apt-utils; return its key's fingerprint."""
-    package = {f"{place}/package{path}": content for path, content in toolkit_files().items()}
-    _put(must, {**package, f"{place}/package/DEBIAN/control": (_CONTROL, 0o644)})
-    return must(_REPOSITORY.format(place=place)).strip()
+def take_driver(must: Callable[[str], object]) -> None:
+    """Take the driver away, so that there is a card alone."""
+    must(f"rm -rf {_PLACE}/module/nvidia {_PLACE}/bus/*/driver {_LIBRARY}.* /usr/bin/nvidia-smi /dev/nvidia*")
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package with its files, as :func:`files` has them."""
+
+    version: str
+    files: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    depends: str = ""
+
+
+TOOLKIT = {"nvidia-container-toolkit": Package("1.18.2-1", toolkit_files())}
+
+
+def driver(headers: str, version: str = VERSION) -> dict[str, Package]:
+    """Return the packages of a driver, which is loaded at the next start of its host.
+
+    :param headers: of the kernel's package.
+    """
+    tools = {"/usr/bin/nvidia-smi": (_SMI, 0o755)}
+    link = f"#!/bin/sh\nln -sfn libnvidia-ml.so.{version} {_LIBRARY}.1\n"
+    library = {f"{_LIBRARY}.{version}": ("", 0o644), "/DEBIAN/postinst": (link, 0o755)}
+    module = {
+        f"{_PLACE}/built/nvidia/version": (f"{version}\n", 0o644),
+        "/usr/local/sbin/modinfo": (_MODINFO, 0o755),
+    }
+    return {
+        # Newer than the distribution's, which nobody needs here.
+        headers: Package("9999"),
+        f"nvidia-driver-pinning-{version.partition('.')[0]}": Package("1"),
+        "nvidia-kernel-open-dkms": Package(f"{version}-1", module),
+        "nvidia-driver-cuda": Package(f"{version}-1", tools, f"libnvidia-ml1 (= {version}-1)"),
+        "libnvidia-ml1": Package(f"{version}-1", library),
+    }
+
+
+def make_repository(
+    must: Callable[[str], str], place: str, packages: Mapping[str, Package], *, folder: str = "stable/deb/amd64",
+    key: str = "gpgkey",
+) -> str:  # fmt: skip
+    """Make a repository on a host that has GnuPG and apt-utils; return its key's fingerprint.
+
+    :param folder: below ``place``, where the packages are, as ``key`` is the file with its key.
+    """
+    for name, package in packages.items():
+        control = _CONTROL.format(name=name, version=package.version, depends=package.depends)
+        control = control.replace("Depends: \n", "")
+        laid_out = {**package.files, "/DEBIAN/control": (control, 0o644)}
+        _put(must, {f"{place}/packages/{name}{path}": content for path, content in laid_out.items()})
+    return must(_REPOSITORY.format(place=place, folder=folder, key=key)).strip()
 
 
 def _put(must: Callable[[str], object], found: dict[str, tuple[str, int]]) -> None:
@@ -156,7 +211,7 @@ def _put(must: Callable[[str], object], found: dict[str, tuple[str, int]]) -> No
 
 def remove(must: Callable[[str], object]) -> None:
     """Take the card away again."""
-    links = ["/dev/nvidiactl", "/dev/nvidia0", "/dev/nvidia-uvm", "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1"]
+    links = ["/dev/nvidiactl", "/dev/nvidia0", "/dev/nvidia-uvm", f"{_LIBRARY}.1"]
     found = " ".join(map(shlex.quote, [_PLACE, *files(), *toolkit_files(), *links]))
     must(
         "systemctl disable --now --quiet gpu-stand-in; umount /sys/module /sys/bus/pci/devices; "

@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from support import images
 from support.machine import apt_settings, certificates, pip_settings, proxies
@@ -130,6 +131,19 @@ class Host:
         folder = "/home/admin/.ssh"
         self.put(f"{folder}/authorized_keys", public_key)
         self.must(f"chown -R admin: {folder} && chmod 700 {folder} && chmod 600 {folder}/authorized_keys")
+
+    def admit(self, folder: Path) -> dict[str, Any]:
+        """Let whoever has the key in ``folder``, made if missing, log in; return what an inventory says of that."""
+        key = folder / "key"
+        if not key.exists():
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+        self.authorize(key.with_suffix(".pub").read_text(encoding="utf-8"))
+        options = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ControlPath=none"
+        return {
+            "ansible_host": self.address(), "ansible_user": "admin", "ansible_ssh_private_key_file": str(key),
+            "ansible_become": True, "ansible_python_interpreter": "/usr/bin/python3",
+            "ansible_ssh_common_args": options,
+        }  # fmt: skip
 
     def address(self, network: str = "") -> str:
         """Return the host's address on this machine, which may be another one after a restart, or that in a network."""
