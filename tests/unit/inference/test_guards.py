@@ -49,7 +49,7 @@ def start(service: dict[str, Any], folder: Path, programs: dict[str, str]) -> su
     """Run what a service's container runs, with other programs in the place of the engine's."""
     found = plan_inference([{"model": MODEL, "gpus": [0], **service}], engines(), facts(has_gpus=True))
     assert found["problems"] == []
-    [rendered] = found["services"].values()
+    rendered = next(iter(found["services"].values()))
     for name, text in programs.items():
         (folder / name).write_text(text, encoding="utf-8")
         (folder / name).chmod(0o755)
