@@ -41,8 +41,9 @@ none, is the gateway's fault: the gate answers 503. It never lets a request thro
 * ``X-API-Key`` and ``Authorization`` end at the gate, as do ``X-Auth-*`` that a client sent.
 * It answers CORS preflights itself. One that comes here is denied like any request without a key, and wakes nothing.
 
-Others may ask ``GET /-/health/SERVICE`` (its phase alone, wakes nothing, needs no key), and, in the gate's network
-namespace, ``GET /-/metrics`` and ``GET /-/live``: 204, or 503 and a line for each file that changed and is not used.
+Others may ask ``GET /-/health/SERVICE`` (its phase alone, 503 where it could not be started; wakes nothing, needs no
+key) and, by the gate's inner port, ``GET /-/metrics``; in the gate's network namespace ``GET /-/live``: 204, or 503 and
+a line for each file that changed and is not used.
 
 Who deploys asks ``POST /-/prove/SERVICE``, ``POST /-/rest/SERVICE?seconds=N`` and ``POST /-/check``, which reads the
 files that changed, by :mod:`.client`, from this machine's own network namespace alone; the gate forwards none of them.
@@ -218,7 +219,8 @@ class Gateway:
         return await self._commands.rest(service) if seconds is None else await self._commands.rest(service, seconds)
 
     async def _health(self, service: str, send: Send) -> None:
-        phases = [state.phase for state in self._replicas.all(service)]
+        states = list(self._replicas.all(service))
+        phases = [state.phase for state in states]
         if not phases:
             await _answer(send, 404)
             return
@@ -227,7 +229,9 @@ class Gateway:
         phase = "asleep" if found == "sleeping" else found
         body = json.dumps({"service": service, "state": phase}).encode()
         headers = [(b"content-type", _JSON), (b"cache-control", b"no-store")]
-        await _answer(send, 503 if phase == "failed" else 200, headers, body)
+        # What ended by itself is started by the next request; of one that did not start, a client is told the same.
+        cannot_start = phase == "failed" and all(state.failures for state in states)
+        await _answer(send, 503 if cannot_start else 200, headers, body)
 
     def _readings(self) -> Readings:
         room = self._fleet.room

@@ -17,9 +17,10 @@ ADDRESSES = re.compile(r"^  (\w+) +(https://\S+)$", re.MULTILINE)
 
 @pytest.fixture(scope="module", params=RELEASES)
 def host(request: pytest.FixtureRequest) -> Iterator[Host]:
-    """Yield a bare host with a clone."""
+    """Yield a bare host with a clone of root's, and one of a user's."""
     with running_host(request.param) as found:
         found.put_clone()
+        found.must(f"cp -r {CLONE} /home/admin/platform && chown -R admin: /home/admin/platform")
         yield found
 
 
@@ -34,7 +35,6 @@ def addresses(host: Host) -> dict[str, str]:
 
 
 def test_who_is_not_root_is_told_what_to_install(host: Host) -> None:
-    host.must(f"cp -r {CLONE} /home/admin/platform && chown -R admin: /home/admin/platform")
     done = host.run("make up", user="admin", folder="/home/admin/platform")
     assert done.returncode != 0
     assert "install one (Debian: apt-get install python3 python3-venv)" in done.stderr

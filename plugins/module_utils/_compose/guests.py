@@ -56,7 +56,12 @@ def read_endpoints(engine: Engine, name: str, network_id: str) -> Endpoints:
     """Return how each container in the network is in it: its aliases and whatever else it was given."""
     found = {}
     for entry in members_of(engine, name, network_id):
-        networks = engine.get(f"/containers/{entry['Id']}/json")["NetworkSettings"]["Networks"]
+        try:
+            networks = engine.get(f"/containers/{entry['Id']}/json")["NetworkSettings"]["Networks"]
+        except EngineError as error:
+            if error.status == 404:  # it has ended, and was to be removed then
+                continue
+            raise
         endpoint = networks.get(name) or {}
         found[_name(entry)] = {key: endpoint[key] for key in _KEPT if endpoint.get(key)}
     return found

@@ -164,7 +164,8 @@ class Job:
         engine, target = self._host.engine, self._prepared.target
         for key, network_id in (self._prepared.surroundings.changed or {}).items():
             name = target.model["networks"][key]["name"]
-            self._let_rest(service for service in self._services.values() if key in service.networks)
+            known = {**self._prepared.recorded.services, **self._services}
+            self._let_rest(service for service in known.values() if key in service.networks)
             # One that was never started has the network's name alone.
             for entry in list_containers(engine, target.name, network=[network_id, name]):
                 remove_container(engine, entry["Id"])

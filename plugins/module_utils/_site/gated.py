@@ -17,6 +17,7 @@ from typing import Any
 
 from .._keys.wish import secret_name
 from .needs import Need, SiteRole
+from .places import place_of
 
 SERVICES = "gated"
 CLIENTS = "api_client"
@@ -49,8 +50,17 @@ def find_gate_problems(roles: Sequence[SiteRole], prefix: str) -> list[str]:
     clients = [need for need in needs if need.subject == CLIENTS]
     problems = [problem for need in services for problem in _wrong_service(need.data, f"{need.host}: ", prefix)]
     problems += _services_twice(services)
-    problems += [problem for need in clients for problem in _wrong_client(need.data, _scopes(services))]
+    for need in clients:
+        problems += _wrong_client(need.data, _scopes(_reached(need, services, roles)))
     return list(dict.fromkeys([*problems, *_clients_twice(clients)]))
+
+
+def _reached(client: Need, services: Sequence[Need], roles: Sequence[SiteRole]) -> Sequence[Need]:
+    """Return the services that a client may ask for: a role dials one gate, those of the inventory dial whichever."""
+    if any(CLIENTS in role.owns and role.name == client.role for role in roles):
+        return services
+    gate = place_of(client, roles)
+    return [need for need in services if place_of(need, roles) == gate]
 
 
 def _scopes(services: Iterable[Need]) -> list[str]:

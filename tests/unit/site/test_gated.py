@@ -50,6 +50,22 @@ def test_what_can_be_served(services: list[dict[str, Any]], clients: list[dict[s
     assert problems(*services, clients=tuple(clients)) == []
 
 
+def test_a_role_asks_for_what_is_behind_the_gate_that_serves_it() -> None:
+    def place(name: str, *hosts: str, owns: tuple[str, ...] = (), needs: tuple[Need, ...] = ()) -> SiteRole:
+        return SiteRole(name, list(hosts), owns=list(owns), needs=list(needs))
+
+    gates = place("gateway", "h1", "h2", owns=("gated", "api_client"))
+    services = [Need("gated", "inference", host, service(name=name, container=f"site-{name}"))
+                for host, name in (("h1", "chat"), ("h2", "draw"))]  # fmt: skip
+    served = place("inference", "h1", "h2", needs=tuple(services))
+    of_inventory = Need("api_client", "gateway", "h1", client(scopes=["chat", "draw"]))
+    of_role = Need("api_client", "webui", "h3", client(name="webui", scopes=["chat", "draw"]))
+    roles = [gates, served, place("more", "h1", needs=(of_inventory,)), place("webui", "h3", needs=(of_role,))]
+    assert find_gate_problems(roles, "site") == [
+        "Cannot give keys to client 'webui': no service has the scope 'draw'; known are chat, and '*' is all of them."
+    ]
+
+
 WRONG_SERVICES: dict[str, tuple[list[dict[str, Any]], str]] = {
     "a name for which nginx has other uses": (
         [service(name="chat;")],
