@@ -301,6 +301,13 @@ def test_health_tells_the_phase_and_no_more_and_wakes_nothing(tmp_path: Path) ->
             reply = await site.call("/-/health/chat", [])
             assert (reply.status, json.loads(reply.body)["state"]) == (503, "failed")
             assert site.engine.started == ["c-chat"]
+            # One that is being made anew by somebody has not failed to start.
+            site.replace("chat")
+            await asyncio.sleep(20)
+            del site.engine.containers["c-chat"]
+            await asyncio.sleep(20)
+            reply = await site.call("/-/health/chat", [])
+            assert (reply.status, json.loads(reply.body)["state"]) == (200, "failed")
 
     run(ask())
 
