@@ -262,6 +262,10 @@ def test_programs_of_the_site_ask_by_path(gate: GateSite) -> None:
     assert ask("//chat/v1", gate.key("app")).startswith("400 ")
     assert ask("/nobody/v1", gate.key("app")).startswith("404 ")
     assert ask("/-/health/untouched", "").split() == ["200", '{"service":', '"untouched",', '"state":', '"asleep"}']
+    status, _space, figures = ask("/-/metrics", "").partition(" ")
+    assert status == "200"
+    assert 'modelyard_gateway_phase{service="untouched",phase="asleep"} 1' in figures
+    assert "app" not in figures, "no client is named"
 
 
 def test_no_container_says_for_another_address_who_a_request_is_from(gate: GateSite) -> None:
