@@ -31,6 +31,7 @@ def addresses(host: Host) -> dict[str, str]:
     assert done.returncode == 0, f"{done.stdout[-4000:]}{done.stderr[-4000:]}"
     assert "DEPRECATION" not in done.stderr, done.stderr
     assert "Log a first run" in done.stdout
+    assert "Call fields and chat with a key" in done.stdout
     return dict(ADDRESSES.findall(done.stdout))
 
 
