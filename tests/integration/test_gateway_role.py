@@ -324,7 +324,7 @@ def test_the_engine_can_be_asked_for_the_services_alone(gate: GateSite) -> None:
         f"GET /v1.41/containers/{chat}/json": "403", f"POST /containers/{chat}/exec": "403",
         f"GET /containers/{chat}/../{own}/json": "403", f"GET /containers/{chat}/start": "403",
         f"POST /containers/{ended}/wait": "200", f"GET /containers/{ended}/wait": "403",
-        f"POST /containers/{ended}/wait?condition=removed": "403", "POST /containers/another/wait": "403",
+        f"POST /containers/{ended}/wait?condition=removed": "403", "POST /containers/another/wait": "404",
         f"POST /containers/another/kill/../../{ended}/wait": "200",
     }  # fmt: skip
     told = gate.inside("gateway", "python", "-c", script, *asked)
