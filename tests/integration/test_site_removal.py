@@ -23,6 +23,7 @@ from support.applied import AppliedProject, sleeper
 from support.events import EventRecorder
 from support.modules import ROOT, ModuleResult, controller_environment, run_module
 from support.site import Site
+from support.waiting import wait_until
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ def foreign(engine: docker.DockerClient, site: Site, base_image: str) -> Foreign
         base_image, command, name=site.name("theirs"), detach=True, init=True, network=network.name,
         volumes={volume: {"bind": "/data", "mode": "rw"}}, labels={"modelyard.directory": f"{site.directory}-2"},
     )  # fmt: skip
+    # The engine takes when a volume's folder was changed last for when it was made.
+    wait_until(lambda: container.exec_run(["cat", "/data/row"]).output == b"theirs", "its row is written")
     return Foreign(container, volume, network.name, look_at(engine, container, volume, network.name))
 
 
