@@ -37,7 +37,7 @@ _PATH = re.compile(r"/[!-~]*")
 _METHODS = ("GET", "POST")
 _CONTENT_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+/;= -]{1,128}")
 _DAY = 86400.0
-_MOST_MIB = 1 << 24
+MOST_MIB = 1 << 24
 Mebibytes = Mapping[str, int]
 
 
@@ -99,7 +99,7 @@ def parse_services(content: bytes, path: str) -> Declared:
     """
     fields = parse_fields(content, path)
     fields.only("format", "gpus", "services")
-    budget = fields.numbers("gpus", least=0, most=_MOST_MIB)
+    budget = fields.numbers("gpus", least=0, most=MOST_MIB)
     found = [(_parse_service(inner), inner) for inner in fields.objects("services")]
     for service, inner in found:
         _check_budget(service, budget, inner)
@@ -128,7 +128,7 @@ def _parse_service(fields: Fields) -> ServiceConfig:
         port=int(fields.number("port", least=1, most=65535)),
         network=_matching(fields, "network", _CONTAINER) if "network" in fields.found else "",
         scopes=_parse_scopes(fields),
-        vram_mib=fields.numbers("vram_mib", least=1, most=_MOST_MIB),
+        vram_mib=fields.numbers("vram_mib", least=1, most=MOST_MIB),
         idle_seconds=None if never else fields.number("idle_seconds", least=1, most=365 * _DAY),
         hold_seconds=fields.number("hold_seconds", 120, least=0, most=3600),
         wake_seconds=fields.number("wake_seconds", 600, least=1, most=_DAY),

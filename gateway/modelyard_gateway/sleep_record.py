@@ -40,11 +40,11 @@ from dataclasses import asdict, dataclass
 from .engine import Container
 from .errors import GatewayError
 from .files import FORMAT, Fields, parse_fields, read_bytes, write_json
+from .services import MOST_MIB
 
 #: Of what ends by SIGTERM, as ``init: true`` reports it.
 _USUAL_EXIT_CODE = 143
 _LAST_SECOND = 1e11
-_MOST_MIB = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,7 @@ def _parse_running(name: str, fields: Fields) -> Running:
         container=name,
         id=fields.text("id"),
         port=int(fields.number("port", least=1, most=65535)),
-        vram_mib=fields.numbers("vram_mib", least=1, most=_MOST_MIB),
+        vram_mib=fields.numbers("vram_mib", least=1, most=MOST_MIB),
         addresses=tuple(fields.texts("addresses")),
     )
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import socket
 import ssl
 import time
@@ -20,6 +19,7 @@ from docker.models.containers import Container
 
 from support.modules import ModuleResult, run_module
 from support.role_run import RoleRun, SiteOfRoles
+from support.stored_secret import current_value
 
 DOMAIN = "edge.test"
 #: The secrets of the administrator, which every kind of TLS needs.
@@ -52,9 +52,7 @@ class Edge:
 
     def secret(self, name: str) -> str:
         """Return the value that counts now, as the store has it."""
-        stored = json.loads(self.roles.secret_store.read_text(encoding="utf-8"))["secrets"][name]
-        version = stored["versions"][str(stored["current"])]
-        return str(version["secret"][version["main"]])
+        return current_value(self.roles.secret_store.read_text(encoding="utf-8"), name)
 
     def container(self, service: str) -> Container:
         return self.roles.site.engine.containers.get(f"{self.project}-{service}-1")

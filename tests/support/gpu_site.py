@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from support.declared import build
 from support.gate import STAND_IN
 from support.hosts import Host
 from support.recipes import packaged
+from support.stored_secret import current_value
 from support.whole_site import Play, WholeSite
 
 SITE = "/opt/modelyard"
@@ -53,9 +53,7 @@ class GpuSite:
     first: Play
 
     def key(self) -> str:
-        kept = json.loads(self.host.must("cat /etc/modelyard/secrets.json"))["secrets"]["gateway_key_notebook_1"]
-        version = kept["versions"][str(kept["current"])]
-        return str(version["secret"][version["main"]])
+        return current_value(self.host.must("cat /etc/modelyard/secrets.json"), "gateway_key_notebook_1")
 
     def asking(self, service: str, path: str = "/echo", *, key: str | None = None) -> str:
         """Return the line by which the host asks a service over the edge."""

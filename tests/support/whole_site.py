@@ -23,6 +23,7 @@ from docker.models.containers import Container
 
 from support.modules import HOST_PYTHON, ROOT, controller_environment
 from support.role_run import QUICK_HEALTH_CHECK
+from support.stored_secret import current_value
 
 #: What a client verifies with, the site's CA among them.
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
@@ -130,9 +131,7 @@ class WholeSite:
 
     def stored(self, name: str) -> str:
         """Return a secret as the store's file has it at this moment."""
-        found = json.loads(self.secret_store.read_text(encoding="utf-8"))["secrets"][name]
-        version = found["versions"][str(found["current"])]
-        return str(version["secret"][version["main"]])
+        return current_value(self.secret_store.read_text(encoding="utf-8"), name)
 
     def containers(self) -> dict[str, Container]:
         """Return the site's containers by project and service, such as ``mlflow/server``."""

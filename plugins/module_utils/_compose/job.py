@@ -156,6 +156,10 @@ class Job:
             model["services"][name]["image"] = image
         return model
 
+    def _known_services(self) -> dict[str, DesiredService]:
+        """Return the services of the project as they are declared; as they were where they are declared no more."""
+        return {**self._prepared.recorded.services, **self._services}
+
     def _observe(self) -> Observed:
         return observe(self._host.engine, self._prepared.target.name, ())
 
@@ -164,8 +168,7 @@ class Job:
         engine, target = self._host.engine, self._prepared.target
         for key, network_id in (self._prepared.surroundings.changed or {}).items():
             name = target.model["networks"][key]["name"]
-            known = {**self._prepared.recorded.services, **self._services}
-            self._let_rest(service for service in known.values() if key in service.networks)
+            self._let_rest(service for service in self._known_services().values() if key in service.networks)
             # One that was never started has the network's name alone.
             for entry in list_containers(engine, target.name, network=[network_id, name]):
                 remove_container(engine, entry["Id"])
@@ -465,7 +468,7 @@ class Job:
     def _remove_sleepers(self) -> None:
         """Remove those that are not wanted any more, before others are proven: their memory is theirs until then."""
         kept = {name for name, service in self._services.items() if service.scale}
-        known = {**self._prepared.recorded.services, **self._services}
+        known = self._known_services()
         removed = [name for name in self._prepared.plan.services("remove") if name in known and name not in kept]
         if leaving := [known[name] for name in removed if known[name].is_sleeper]:
             observed = self._observe()

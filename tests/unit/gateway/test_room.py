@@ -400,6 +400,14 @@ def test_one_that_left_is_known_to_a_gateway_that_follows_one_that_was_killed(tm
     run(ask())
 
 
+async def assert_both_have_room_once_a_is_replaced(site: FakeSite) -> None:
+    assert (await site.command("rest", "a"))[0] == "rested"
+    site.replace("a")
+    assert await site.command("prove", "a") == ("proven", "")
+    assert ((await site.ask("b")).is_grant, (await site.ask("a")).is_grant) == (True, True)
+    assert site.fleet.room.used_mib() == {"0": 6, "1": 7}
+
+
 def test_one_that_moved_is_on_the_old_gpu_also_after_a_restart_until_its_container_is_replaced(tmp_path: Path) -> None:
     async def ask() -> None:
         site = shared(tmp_path, {"a": {"0": 6}, "b": {"0": 6}}, {"0": 10, "1": 10})
@@ -410,11 +418,7 @@ def test_one_that_moved_is_on_the_old_gpu_also_after_a_restart_until_its_contain
         async with site.running():
             await asyncio.sleep(30)
             assert (site.phase("a"), site.fleet.room.used_mib()) == ("awake", {"0": 6, "1": 7})
-            assert (await site.command("rest", "a"))[0] == "rested"
-            site.replace("a")
-            assert await site.command("prove", "a") == ("proven", "")
-            assert ((await site.ask("b")).is_grant, (await site.ask("a")).is_grant) == (True, True)
-            assert site.fleet.room.used_mib() == {"0": 6, "1": 7}
+            await assert_both_have_room_once_a_is_replaced(site)
 
     run(ask())
 
@@ -450,11 +454,7 @@ def test_one_that_moves_to_another_gpu_is_on_the_old_one_until_its_container_is_
             assert site.fleet.room.used_mib() == {"0": 6, "1": 7}
             assert (await site.ask("b")).gate_status == 503
             site.container("a").connections = 0
-            assert (await site.command("rest", "a"))[0] == "rested"
-            site.replace("a")
-            assert await site.command("prove", "a") == ("proven", "")
-            assert ((await site.ask("b")).is_grant, (await site.ask("a")).is_grant) == (True, True)
-            assert site.fleet.room.used_mib() == {"0": 6, "1": 7}
+            await assert_both_have_room_once_a_is_replaced(site)
 
     run(ask())
 
